@@ -1,0 +1,189 @@
+"""The exercises: solutions are right, wrong answers are told why, odd answers never raise."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from costlab.exercises import check, hint, names
+from costlab.exercises.checking import load_solution, question, solution_markdown
+
+# Worked out by hand, so that a solution and its checker cannot be wrong together.
+BY_HAND = {
+    "bill.1": [((7e9,), 14e9), ((0,), 0)],
+    "bill.2": [((3.6, 100), 10.0), ((36, 1000), 10.0), ((0, 5), 0)],
+    "bill.3": [
+        ((12, 50, 400, 1.5), 2160.0),
+        ((8, 100, 200, 2), 5760.0),
+        ((0.01, 20, 500, 3), 2160),
+    ],
+}
+
+WRONG = [
+    ("bill.1", lambda n: n, "two operations"),
+    ("bill.1", lambda n: 6 * n, "training"),
+    ("bill.1", lambda n: 4 * n, "backward pass alone"),
+    ("bill.2", lambda p, s: p / (s * 3600) * 1e3, "thousand"),
+    ("bill.2", lambda p, s: p / s * 1e6, "per second"),
+    ("bill.2", lambda p, s: p / (s * 3600), "one token"),
+    ("bill.2", lambda p, s: p / (s * 60) * 1e6, "60 minutes"),
+    ("bill.2", lambda p, s: p * s * 3600 / 1e6, "faster machine"),
+    ("bill.3", lambda r, t, s, p: r * t / s * p * 720, "whole ones"),
+    ("bill.3", lambda r, t, s, p: (r * t // s) * p * 720, "rounded down"),
+    ("bill.3", lambda r, t, s, p: round(r * t / s) * p * 720, "nearest machine"),
+    ("bill.3", lambda r, t, s, p: (r * t // s + 1) * p * 720, "fits exactly"),
+    ("bill.3", lambda r, t, s, p: math.ceil(r * t / s) * p, "one hour"),
+    ("bill.3", lambda r, t, s, p: math.ceil(r * t / s) * p * 24, "one day"),
+    ("bill.3", lambda r, t, s, p: math.ceil(r * t / s) * p * 730, "730 hours"),
+    ("bill.3", lambda r, t, s, p: p * 720, "one machine"),
+    ("bill.3", lambda r, t, s, p: math.ceil(r / s) * p * 720, "tokens of each"),
+]
+
+
+class Hostile:
+    """Raises whatever is asked of it."""
+
+    def __float__(self):
+        raise RuntimeError("no")
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+    __str__ = __repr__
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+def raises(error):
+    def function(*arguments):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("name", names())
+def test_solution_is_accepted(name, capsys):
+    assert check(name, load_solution(name).answer) is True
+    assert capsys.readouterr().out.startswith(f"{name}: right. ")
+
+
+def test_every_exercise_is_worked_by_hand():
+    assert set(BY_HAND) == set(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_solution_against_hand_worked_numbers(name):
+    for arguments, expected in BY_HAND[name]:
+        assert load_solution(name).answer(*arguments) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", names())
+def test_three_typical_mistakes_or_more_are_known(name):
+    assert sum(entry[0] == name for entry in WRONG) >= 3
+
+
+@pytest.mark.parametrize(("name", "answer", "help"), WRONG)
+def test_typical_wrong_answer_is_told_why(name, answer, help, capsys):
+    assert check(name, answer) is False
+    assert help in capsys.readouterr().out
+
+
+def test_numbers_of_other_libraries_are_accepted():
+    assert check("bill.1", lambda n: np.float64(2 * n))
+    assert check("bill.1", lambda n: torch.tensor(2.0 * n, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("answer", [None, ..., lambda *a: ..., lambda *a: None])
+def test_unanswered_is_said_kindly(answer, capsys):
+    assert check("bill.2", answer) is False
+    assert "not answered yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    ("answer", "help"),
+    [
+        (13e6, "without calling it; got float"),
+        ([1, 2], "got list"),
+        (Hostile(), "got Hostile"),
+        ("2 * parameters", "text is never run"),
+        (lambda: 1, "TypeError"),
+        (lambda *a: "14", "gives str; return one number"),
+        (lambda *a: True, "gives bool"),
+        (lambda *a: (1, 2), "gives tuple"),
+        (lambda *a: 1j, "gives complex"),
+        (lambda *a: Hostile(), "gives Hostile"),
+        (lambda *a: float("nan"), "finite"),
+        (lambda *a: 10**400, "return one number"),
+        (lambda *a: 1 / 0, "ZeroDivisionError: division by zero"),
+        (raises(KeyError("x")), "KeyError: 'x'"),
+        (raises(SystemExit(3)), "SystemExit: 3"),
+        (raises(Mute()), "Mute: (no message)"),
+        (lambda *a: -1.0, "check the sign"),
+        (lambda *a: 1e300, "times too large"),
+    ],
+)
+def test_odd_answers_get_one_sentence(name, answer, help, capsys):
+    assert check(name, answer) is False
+    printed = capsys.readouterr().out
+    assert help in printed
+    assert printed.count("\n") == 1
+
+
+def test_text_is_never_run(tmp_path):
+    target = tmp_path / "touched"
+    assert check("bill.1", f"open({str(target)!r}, 'w')") is False
+    assert not target.exists()
+
+
+def test_a_slip_on_an_edge_case_is_caught(capsys):
+    assert check("bill.1", lambda n: 2 * n if n else 1) is False
+    assert "flops_per_token(0)" in capsys.readouterr().out
+
+
+def test_an_unknown_slip_says_how_far_off_it_is(capsys):
+    assert check("bill.1", lambda n: 5 * n) is False
+    assert "2.5 times too large" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["bil.1", "bill.9", "bill1", 3, None])
+def test_unknown_names_offer_the_nearest(name):
+    with pytest.raises(ValueError, match=r"name must be an exercise, got .*bill\.1"):
+        check(name, None)
+    with pytest.raises(ValueError, match="nearest"):
+        hint(name)
+
+
+@pytest.mark.parametrize("name", names())
+def test_hints_come_in_steps(name, capsys):
+    for step in (1, 2, 3):
+        hint(name, step)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(set(printed)) == 3
+    assert printed[1].startswith(f"{name}, hint 2 of 3: ")
+    hint(name, 99)
+    assert "folded solution" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("step", [0, -1, 1.5, "1", True])
+def test_a_bad_step_is_named(step):
+    with pytest.raises(ValueError, match="step must be a whole number"):
+        hint("bill.1", step)
+
+
+@pytest.mark.parametrize("name", names())
+def test_folded_solution_shows_the_code_that_is_tested(name):
+    text = solution_markdown(name)
+    code = text.split("```python\n")[1].split("\n```")[0]
+    scope: dict = {}
+    exec(code, scope)
+    function = scope[load_solution(name).answer.__name__]
+    assert check(name, function) is True
+    assert "answer =" not in text
+    assert text.startswith("<details>\n<summary>Solution</summary>\n\n")
+    assert text.endswith("\n\n</details>")
+    assert "Why:" not in question(name)
