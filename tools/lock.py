@@ -12,8 +12,8 @@ from pathlib import Path
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 HEADER = """\
 --extra-index-url https://download.pytorch.org/whl/cpu
-# The line above is for Linux machines without a GPU: from there torch comes as +cpu, which satisfies
-# its pin below, without gigabytes of CUDA. Everything is on PyPI too. Written by tools/lock.py.
+# The line above is for Linux machines without a GPU: torch comes from there as +cpu, which meets
+# its pin below without gigabytes of CUDA. PyPI has all of them too. Written by tools/lock.py.
 """
 
 
