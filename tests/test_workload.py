@@ -327,10 +327,11 @@ def test_peak_bill_by_hand():
 
 
 def test_peak_does_not_buy_a_machine_for_rounding():
-    exact = tiny(sample_of=1, prompt_tokens=[100, 100, 100], output_tokens=[1, 1, 1])
+    trace = tiny((0.0, 1.0, 2.0), prompt_tokens=[200] * 3, sample_of=1)
+    assert 3 * (200 * 1.1) / 60 > 11  # though 660 / 60 is 11
     free = {"seconds_per_output_token": 0.0, "price": 1.0, "provision": "peak"}
-    assert monthly_bill(exact, seconds_per_prompt_token=0.9, **free).machines == 3
-    assert monthly_bill(exact, seconds_per_prompt_token=0.9001, **free).machines == 4
+    assert monthly_bill(trace, seconds_per_prompt_token=1.1, **free).machines == 11
+    assert monthly_bill(trace, seconds_per_prompt_token=1.1001, **free).machines == 12
 
 
 @few
