@@ -19,9 +19,9 @@ HEADER = """\
 
 def frozen() -> list[str]:
     """The environment's `name==version` lines, without local suffixes such as +cpu."""
-    command = [sys.executable, "-m", "pip", "freeze", "--local", "--exclude-editable"]
+    command = [sys.executable, "-m", "pip", "freeze", "--all", "--local", "--exclude-editable"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    pins = [re.sub(r"\+[\w.]+$", "", line) for line in lines if not line.startswith("costlab")]
+    pins = [re.sub(r"\+[\w.]+$", "", line) for line in lines if not re.match("costlab|pip=", line)]
     loose = [line for line in pins if "==" not in line]
     if loose:
         sys.exit(f"Not installed from an index, so it cannot be pinned: {', '.join(loose)}.")
