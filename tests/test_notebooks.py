@@ -224,7 +224,7 @@ def test_a_technique_opens_and_ends_with_the_bill(cell):
 def test_stamping_writes_cell_link_and_solution():
     nb = good()
     nb.cells[0].source = f"# Title\n\n[Colab]({notebooks.COLAB}/old/place/blob/x/y.ipynb) and more"
-    nb.cells[1].source = "old"
+    nb.cells[1].source = "old\nnotebook.begin()"
     nb.cells[3].source = "A\n\n<!-- solution: bill.1 -->\nold\n<!-- end of solution -->\n\nB"
     notebooks.stamp(nb, "01_good", URL)
     assert broken(nb) == []
@@ -235,6 +235,18 @@ def test_stamping_writes_cell_link_and_solution():
     again = copy.deepcopy(nb)
     notebooks.stamp(again, "01_good", URL)
     assert again == nb
+
+
+def test_stamping_adds_what_is_missing_and_overwrites_no_cell():
+    nb = good()
+    nb.cells.pop(1)
+    nb.cells[0].source = "# Title"
+    kept = [cell.source for cell in nb.cells[1:]]
+    notebooks.stamp(nb, "01_good", URL)
+    assert [cell.source for cell in nb.cells[2:]] == kept
+    assert set(broken(nb)) == {"order"}  # the new cell has not run yet
+    with pytest.raises(SystemExit, match="title"):
+        notebooks.stamp(new_notebook(), "01_good", URL)
 
 
 def test_a_marker_of_no_exercise_is_named():
@@ -411,13 +423,20 @@ def slots(nb):
 
 
 def digits(text):
-    """Positions of digits: those compared, those of them in lines about quality, those measured."""
+    """Last digits of numbers: those compared, those of them that say a quality, those measured."""
     measured = {
         i for regex, _ in PATTERNS for m in re.finditer(regex, text) for i in range(*m.span())
     }
-    every = {match.start() for match in re.finditer(r"(?<![#\w])\d+(?:\.\d+)?", text)}
-    lines = [m.span() for m in re.finditer(r"[^\n]+", text) if notebook_rules.QUALITY.search(m[0])]
-    near = {i for start, end in lines for i in every if start <= i < end}
+    seen = re.sub(r"<style.*?</style>|<[^>]*>", lambda m: " " * len(m[0]), text, flags=re.S)
+    numbers = list(re.finditer(r"(?<![#\w.])\d+(?:\.\d+)?", seen))
+    every = {number.end() - 1 for number in numbers}
+    words = list(notebook_rules.QUALITY.finditer(seen))
+    near = {
+        number.end() - 1
+        for number in numbers
+        for word in words
+        if 0 <= number.start() - word.end() < 200 or 0 <= word.start() - number.end() < 3
+    }
     return every - measured, near - measured, every & measured
 
 
@@ -433,11 +452,11 @@ def altered(nb, choose):
 
 
 def one_quality_digit(text):
-    return sorted(digits(text)[1])[-1:]
+    return sorted(digits(text)[1])[:1]
 
 
 def one_digit(text):
-    return sorted(digits(text)[0])[-1:]
+    return sorted(digits(text)[0])[:1]
 
 
 def measured_digits(text):
@@ -494,6 +513,10 @@ def test_digits_are_told_apart():
     stored = receipts(RECEIPT)
     assert len(list(altered(stored, one_quality_digit))) == 3  # two receipts and a line of text
     assert len(list(altered(stored, measured_digits))) == 2
+    wrong = [
+        nb.cells[2].outputs[0].data["text/html"] for _, nb in altered(stored, one_quality_digit)
+    ]
+    assert wrong[:2] == [RECEIPT.replace("1.432", "1.433"), RECEIPT]
     assert [cell for cell, _ in altered(receipts("no digit", "7"), one_digit)] == [1, 3]
 
 

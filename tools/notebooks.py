@@ -66,10 +66,17 @@ def with_solutions(text: str) -> str:
 
 def stamp(nb: nbformat.NotebookNode, name: str, url: str) -> None:
     """Write what is generated: the first cell, the Colab link, the folded solutions."""
-    title, setup = nb.cells[:2]
-    title.source = LINK.sub(colab_link(name, url), title.source)
-    setup.source = first_cell(url)
-    setup.metadata["tags"] = ["hide-input"]
+    if not nb.cells or nb.cells[0].cell_type != "markdown":
+        sys.exit(f"{name} must open with a markdown cell that holds its title.")
+    title, link = nb.cells[0], colab_link(name, url)
+    if LINK.search(title.source):
+        title.source = LINK.sub(link, title.source)
+    else:
+        title.source += f"\n\n[Open in Colab]({link})"
+    if len(nb.cells) < 2 or "notebook.begin(" not in nb.cells[1].source:
+        nb.cells.insert(1, nbformat.v4.new_code_cell())
+    nb.cells[1].source = first_cell(url)
+    nb.cells[1].metadata["tags"] = ["hide-input"]
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = with_solutions(cell.source)
@@ -146,13 +153,14 @@ def check(path: Path, python: Path, lax: bool) -> bool:
         shutil.copy(ROOT / "tools" / "keep_outputs.py", place / "conftest.py")
         (place / "run").mkdir()
         shutil.copy(path, place / "run")
-        REPORTS.mkdir(parents=True, exist_ok=True)
         command = [str(python), "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
         command += ["--nbval-lax" if lax else "--nbval", "--nbval-current-env"]
         command += [f"--nbval-cell-timeout={LIMIT_S}", f"--nbval-sanitize-with={SANITIZE}"]
-        command += [f"--junitxml={REPORTS / f'notebook-{path.stem}.xml'}", f"run/{path.name}"]
-        outside = ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_CURRENT_TEST")
-        environment = {key: value for key, value in os.environ.items() if key not in outside}
+        if path.parent == FOLDER:
+            command += [f"--junitxml={REPORTS / f'notebook-{path.stem}.xml'}"]
+        command += [f"run/{path.name}"]
+        keep = [key for key in os.environ if not key.startswith(("PYTHONPATH", "PYTEST_"))]
+        environment = {key: os.environ[key] for key in keep}
         environment |= {"TQDM_DISABLE": "1", "COSTLAB_RUN_OUTPUTS": str(run_outputs())}
         print(path.name, flush=True)
         return subprocess.run(command, cwd=place, env=environment).returncode == 0
