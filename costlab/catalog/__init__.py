@@ -1,0 +1,64 @@
+"""Facts with a source and a date: accelerators, machines, prices, published runs, model shapes.
+
+The tables are the csv files of this folder. Nothing here imports torch.
+
+    >>> from costlab import catalog
+    >>> catalog.accelerator("h100-sxm").memory_gb
+    80.0
+    >>> catalog.price("h100-sxm").low > 0
+    True
+"""
+
+from costlab.catalog.lookup import (
+    PriceRange,
+    accelerator,
+    accelerators,
+    as_rows,
+    identify_machine,
+    machine,
+    machines,
+    model,
+    models,
+    price,
+    prices,
+    published_runs,
+    reference_price,
+    serving_ledgers,
+    serving_results,
+)
+from costlab.catalog.records import (
+    Accelerator,
+    Machine,
+    ModelShape,
+    Price,
+    PublishedRun,
+    ServingLedger,
+    ServingResult,
+    age_days,
+)
+
+__all__ = [
+    "Accelerator",
+    "Machine",
+    "ModelShape",
+    "Price",
+    "PriceRange",
+    "PublishedRun",
+    "ServingLedger",
+    "ServingResult",
+    "accelerator",
+    "accelerators",
+    "age_days",
+    "as_rows",
+    "identify_machine",
+    "machine",
+    "machines",
+    "model",
+    "models",
+    "price",
+    "prices",
+    "published_runs",
+    "reference_price",
+    "serving_ledgers",
+    "serving_results",
+]
