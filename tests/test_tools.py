@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -183,6 +184,17 @@ def test_a_stage_passes_its_exit_status_on(stage, code, capfd):
     out = capfd.readouterr().out
     assert ("why" in out) == bool(code)
     assert ("ok" in out) == (code == 0)
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("", "1 skipped"), ("true", "1 failed")])
+def test_ci_does_not_skip_the_browser(tmp_path, monkeypatch, ci, outcome):
+    monkeypatch.setenv("CI", ci)
+    code = "import pytest\n@pytest.mark.browser\ndef test_page():\n    pytest.skip('no browser')\n"
+    (tmp_path / "test_page.py").write_text(code)
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    done = subprocess.run([*command, "-p", "no:cacheprovider"], capture_output=True, text=True)
+    assert outcome in done.stdout
 
 
 def test_ci_runs_the_two_targets():
