@@ -225,11 +225,14 @@ def test_stamping_writes_cell_link_and_solution():
     nb = good()
     nb.cells[0].source = f"# Title\n\n[Colab]({notebooks.COLAB}/old/place/blob/x/y.ipynb) and more"
     nb.cells[1].source = "old\nnotebook.begin()"
-    nb.cells[3].source = "A\n\n<!-- solution: bill.1 -->\nold\n<!-- end of solution -->\n\nB"
+    question = "<!-- question: bill.1 -->\nold\n<!-- end of question -->"
+    solution = "<!-- solution: bill.1 -->\nold\n<!-- end of solution -->"
+    nb.cells[3].source = f"A\n\n{question}\n\n{solution}\n\nB"
     notebooks.stamp(nb, "01_good", URL)
     assert broken(nb) == []
     text = nb.cells[3].source
     assert "return 2 * parameters" in text
+    assert "Write `flops_per_token(parameters)`" in text
     assert "old" not in text
     assert (text[:2], text[-2:]) == ("A\n", "\nB")
     again = copy.deepcopy(nb)
@@ -251,7 +254,7 @@ def test_stamping_adds_what_is_missing_and_overwrites_no_cell():
 
 def test_a_marker_of_no_exercise_is_named():
     with pytest.raises(SystemExit, match=r"nope\.1"):
-        notebooks.with_solutions("<!-- solution: nope.1 -->\n<!-- end of solution -->")
+        notebooks.with_exercises("<!-- solution: nope.1 -->\n<!-- end of solution -->")
 
 
 def test_normalizing_is_stable_and_ids_are_unique():

@@ -1,6 +1,6 @@
 """Generate, execute and check the notebooks.
 
-    .venv/bin/python tools/notebooks.py --stamp      write first cells, Colab links, solutions anew
+    .venv/bin/python tools/notebooks.py --stamp      write first cells, Colab links, exercises anew
     .venv/bin/python tools/notebooks.py --execute    stamp, run from top to bottom, save the outputs
     .venv/bin/python tools/notebooks.py --rules      name every breach of the house rules
     .venv/bin/python tools/notebooks.py --check      nbval, strict, in the environment of the wheel
@@ -34,7 +34,7 @@ REPORTS = ROOT / "_build" / "reports"
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
 COLAB = "https://colab.research.google.com/github"
 LINK = re.compile(rf"{re.escape(COLAB)}/[^\s)\"]+")
-SOLUTION = re.compile(r"(<!-- solution: (\S+) -->\n).*?(<!-- end of solution -->)", re.S)
+BLOCK = re.compile(r"<!-- (question|solution): (\S+) -->\n.*?<!-- end of \1 -->", re.S)
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 VOLATILE = {"execution", "ExecuteTime", "collapsed", "colab", "id", "outputId", "trusted"}
@@ -53,19 +53,23 @@ def colab_link(name: str, url: str) -> str:
     return f"{COLAB}/{owner}/{repository}/blob/main/notebooks/{name}.ipynb"
 
 
-def with_solutions(text: str) -> str:
-    """Fill each `<!-- solution: NAME -->` block from costlab/exercises/solutions."""
+def with_exercises(text: str) -> str:
+    """Fill the `<!-- question: NAME -->` and `<!-- solution: NAME -->` blocks of a cell."""
     from costlab.exercises import names
-    from costlab.exercises.checking import solution_markdown
+    from costlab.exercises.checking import question, solution_markdown
 
-    for match in SOLUTION.finditer(text):
-        if match[2] not in names():
-            sys.exit(f"No exercise {match[2]!r} in costlab/exercises/solutions; a marker names it.")
-    return SOLUTION.sub(lambda m: f"{m[1]}\n{solution_markdown(m[2])}\n\n{m[3]}", text)
+    def fill(match: re.Match) -> str:
+        kind, name = match.groups()
+        if name not in names():
+            sys.exit(f"No exercise {name!r} in costlab/exercises/solutions; a marker names it.")
+        content = {"question": question, "solution": solution_markdown}[kind](name)
+        return f"<!-- {kind}: {name} -->\n\n{content}\n\n<!-- end of {kind} -->"
+
+    return BLOCK.sub(fill, text)
 
 
 def stamp(nb: nbformat.NotebookNode, name: str, url: str) -> None:
-    """Write what is generated: the first cell, the Colab link, the folded solutions."""
+    """Write what is generated: the first cell, the Colab link, the exercises."""
     if not nb.cells or nb.cells[0].cell_type != "markdown":
         sys.exit(f"{name} must open with a markdown cell that holds its title.")
     title, link = nb.cells[0], colab_link(name, url)
@@ -79,7 +83,7 @@ def stamp(nb: nbformat.NotebookNode, name: str, url: str) -> None:
     nb.cells[1].metadata["tags"] = ["hide-input"]
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            cell.source = with_solutions(cell.source)
+            cell.source = with_exercises(cell.source)
 
 
 def normalize(nb: nbformat.NotebookNode) -> None:

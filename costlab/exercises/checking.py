@@ -81,6 +81,7 @@ def solution_markdown(name: str) -> str:
     source = inspect.getsource(module).split('"""', 2)[2]
     code = source.rsplit("\nanswer = ", 1)[0].strip()
     why = inspect.cleandoc(module.__doc__).split("\n\nWhy: ", 1)[1].strip()
+    why = why[0].upper() + why[1:]
     fold = ["<details>", "<summary>Solution</summary>", "", why, "", "```python", code, "```"]
     return "\n".join([*fold, "", "</details>"])
 
