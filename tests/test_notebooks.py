@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import nbformat
@@ -295,9 +294,7 @@ def first_cell_run(monkeypatch):
             importlib.util, "find_spec", lambda n: None if n in missing else real(n)
         )
         monkeypatch.setattr(subprocess, "check_call", calls.append)
-        stub = types.SimpleNamespace(begin=lambda seed: None)
-        monkeypatch.setitem(sys.modules, "costlab.notebook", stub)
-        monkeypatch.setattr("costlab.notebook", stub, raising=False)
+        monkeypatch.setattr("costlab.notebook.begin", lambda seed: None)
         exec(notebooks.first_cell(URL), {})
         return calls
 
