@@ -4,12 +4,13 @@ The first cell of each notebook is generated from one template (`tools/first_cel
 `begin`, so that a run from top to bottom prints the same numbers twice.
 """
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
 import random
 import subprocess
+
+import costlab
 
 
 def begin(*, seed: int = 0, threads: int | None = None) -> None:
@@ -47,7 +48,7 @@ def machine() -> str:
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name(0))
     parts.append(f"{platform.system()}, Python {platform.python_version()}")
-    parts.append(f"torch {torch.__version__}, costlab {_version()}")
+    parts.append(f"torch {torch.__version__}, costlab {costlab.__version__}")
     return "; ".join(parts)
 
 
@@ -83,10 +84,3 @@ def _processor() -> str:
         if found.stdout.strip():
             return found.stdout.strip()
     return platform.processor() or platform.machine() or "unknown processor"
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("costlab")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
