@@ -1,7 +1,7 @@
 """One look for every figure of the book, and the figures that several chapters share.
 
-The palette here is the book's palette: its style sheets must name the same colors, and a test compares them.
-Matplotlib is imported inside the functions, so importing this module costs nothing.
+The palette here is the book's palette: its style sheets must name the same colors, and a test
+compares them. Matplotlib is imported inside the functions, so importing this module costs nothing.
 
     from costlab import figures
     figures.use_style()
@@ -30,7 +30,7 @@ LIGHT = {
     "saved": "#0B6E8A",
     "spent": "#B8500F",
     "slip": "#FFFEFB",
-    "shade": "#F3EFE6",
+    "shade": "#F7F3EC",
 }
 DARK = {
     "paper": "#171614",
@@ -44,7 +44,7 @@ DARK = {
 }
 PAPER, INK, MUTED, RULE = (LIGHT[name] for name in ("paper", "ink", "muted", "rule"))
 SAVED, SPENT = LIGHT["saved"], LIGHT["spent"]
-# Lines that are neither a saving nor an expense: told apart by lightness and dash, not by a third hue.
+# Further lines are told apart by lightness and dash, not by a third hue.
 SERIES = (INK, SAVED, SPENT, MUTED, "#A39C90")
 DASHES = ("-", "-", "-", "--", ":")
 WIDTH, HEIGHT = 6.4, 3.6  # inches; at 100 CSS pixels an inch, the width of the reading column
@@ -73,14 +73,14 @@ def rc() -> dict[str, object]:
         "axes.spines.right": False,
         "axes.titlecolor": INK,
         "axes.titlelocation": "left",
-        "axes.titlesize": 11,
+        "axes.titlesize": 12,
         "axes.titleweight": "bold",
         "axes.titlepad": 10,
-        "axes.labelsize": 9,
+        "axes.labelsize": 10,
         "axes.prop_cycle": cycler(color=SERIES) + cycler(linestyle=DASHES),
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same picture everywhere
-        "font.size": 9,
+        "font.size": 10,
         "text.color": INK,
         "grid.color": RULE,
         "grid.linewidth": 0.6,
@@ -89,8 +89,8 @@ def rc() -> dict[str, object]:
         "lines.markersize": 6,
         "xtick.color": MUTED,
         "ytick.color": MUTED,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
+        "xtick.labelsize": 9.5,
+        "ytick.labelsize": 9.5,
         "hatch.color": PAPER,
     }
 
@@ -143,7 +143,7 @@ def label_line(ax: Axes, line: Line2D, text: str, *, at: float | None = None) ->
         ha="left" if at is None else "center",
         va="center" if at is None else "bottom",
         color=line.get_color(),
-        fontsize=9,
+        fontsize=10,
         annotation_clip=False,
     )
 
@@ -157,9 +157,9 @@ def money_vs_quality(
 ) -> Figure:
     """Draw the book's standard figure: what each variant costs against how good it still is.
 
-    ``rows`` are dicts with ``name``, ``dollars`` (> 0, drawn on a log axis) and ``quality`` (lower is
-    better). The first row is where the reader started; an arrow leads from it to each other
-    row, blue with a ▼ where the variant is cheaper and vermilion with a ▲ where it costs more.
+    ``rows`` are dicts with ``name``, ``dollars`` (> 0, drawn on a log axis) and ``quality``
+    (lower is better). The first row is where the reader started; a line leads from it to each
+    other row: blue with a ▼ where that is cheaper, vermilion with a ▲ where it costs more.
     A row whose ``dollars`` or ``quality`` is ``None`` is left out. Taught in ``01_the_bill``.
     """
     import matplotlib.pyplot as plt
@@ -184,14 +184,16 @@ def _check_rows(rows: Sequence[dict]) -> None:
         raise ValueError("rows: no row has both dollars and quality; give at least one")
     for row in rows:
         if not (row["dollars"] > 0 and math.isfinite(row["dollars"])):
-            raise ValueError(f"rows: dollars of {row['name']!r} is {row['dollars']}; it must be above 0")
+            raise ValueError(
+                f"rows: dollars of {row['name']!r} is {row['dollars']}; it must be above 0"
+            )
 
 
 def _draw_points(ax: Axes, rows: Sequence[dict]) -> None:
     """Draw the start as an open circle, every other row as an arrow and a triangle, all named."""
     start = rows[0]
     ax.plot(start["dollars"], start["quality"], "o", color=INK, mfc=PAPER, mew=1.8, ms=8, zorder=4)
-    _name_point(ax, start, start["name"], INK)
+    _name_point(ax, start, start["name"], INK, above=False)
     for row in rows[1:]:
         cheaper = row["dollars"] < start["dollars"]
         color = SAVED if cheaper else SPENT
@@ -204,9 +206,16 @@ def _draw_points(ax: Axes, rows: Sequence[dict]) -> None:
         _name_point(ax, row, f"{row['name']}  {sign} {abs(change):.0f} %", color)
 
 
-def _name_point(ax: Axes, row: dict, text: str, color: str) -> None:
-    place = (row["dollars"], row["quality"])
-    ax.annotate(text, place, xytext=(0, 9), textcoords="offset points", color=color, ha="center")
+def _name_point(ax: Axes, row: dict, text: str, color: str, *, above: bool = True) -> None:
+    ax.annotate(
+        text,
+        (row["dollars"], row["quality"]),
+        xytext=(0, 9 if above else -9),
+        textcoords="offset points",
+        color=color,
+        ha="center",
+        va="bottom" if above else "top",
+    )
 
 
 def _set_range(ax: Axes, rows: Sequence[dict]) -> None:
@@ -217,7 +226,7 @@ def _set_range(ax: Axes, rows: Sequence[dict]) -> None:
     middle = (max(quality) + min(quality)) / 2
     half = max(max(quality) - min(quality), 0.1 * abs(middle), 1e-9) * 0.75
     ax.set_ylim(middle - half, middle + half)
-    ax.xaxis.set_major_formatter(lambda value, _: f"${value:.3g}")
+    ax.xaxis.set_major_formatter(lambda value, _: f"${value:g}")
     ax.xaxis.set_minor_formatter(lambda value, _: "")
     ticks = _log_ticks(*ax.get_xlim())
     ax.set_xticks(ticks)

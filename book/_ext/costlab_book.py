@@ -125,11 +125,21 @@ def frame_tables(body: str) -> str:
     )
 
 
+def mend_roles(body: str) -> str:
+    """Take out names and roles that say other than what the page shows.
+
+    Docutils gives its citations roles that no browser accepts where they stand; MyST-NB names
+    every folded cell alike, whatever its summary reads.
+    """
+    body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+    return re.sub(r' role="(?:list|doc-biblioentry|doc-backlink)"', "", body)
+
+
 def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Choose the page's files and mend its HTML just before it is written."""
     body = context.get("body", "")
     sources = {name: Path(app.srcdir, path) for path, name in app.builder.images.items()}
-    context["body"] = frame_tables(dress_pictures(body, sources))
+    context["body"] = mend_roles(frame_tables(dress_pictures(body, sources)))
     for key in ("css_files", "script_files"):
         files = context[key]
         files[:] = [one for one in files if is_wanted(_file_name(one), body)]

@@ -63,7 +63,7 @@ for (const block of document.querySelectorAll(".cell_input div.highlight, articl
 function markScrollable(element) {
   if (element.scrollWidth > element.clientWidth + 1) {
     element.tabIndex = 0;
-    element.setAttribute("role", "region");
+    element.setAttribute("role", "group");
     element.setAttribute("aria-label", element.matches("pre") ? "Code, scrolls sideways" : "Scrolls sideways");
   } else {
     for (const name of ["tabindex", "role", "aria-label"]) element.removeAttribute(name);
