@@ -73,9 +73,8 @@ def colab_address(repository: str, branch: str, path: str) -> str:
 
 def set_addresses(app: Sphinx, config) -> None:
     """Derive the site's address from the repository's, the one setting a fork changes."""
-    address = site_address(config.html_theme_options.get("repository_url", ""))
-    config.ogp_site_url = config.ogp_site_url or address
-    config.html_baseurl = config.html_baseurl or address
+    repository = config.html_theme_options.get("repository_url", "")
+    config.html_baseurl = config.html_baseurl or site_address(repository)
 
 
 # --- pages ---------------------------------------------------------------------------------
@@ -135,6 +134,14 @@ def mend_roles(body: str) -> str:
     return re.sub(r' role="(?:list|doc-biblioentry|doc-backlink)"', "", body)
 
 
+def description_of(doctree: nodes.document) -> str:
+    """Return what a page says of itself in ``myst.html_meta``, which notebooks keep as metadata."""
+    found = [
+        one["content"] for one in doctree.findall(nodes.meta) if one.get("name") == "description"
+    ]
+    return found[0] if found else ""
+
+
 def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Choose the page's files and mend its HTML just before it is written."""
     body = context.get("body", "")
@@ -143,11 +150,14 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict, do
     for key in ("css_files", "script_files"):
         files = context[key]
         files[:] = [one for one in files if is_wanted(_file_name(one), body)]
+    # The layout says it already; docutils says it once more.
+    context["metatags"] = re.sub(r'<meta name="viewport"[^>]*>\s*', "", context.get("metatags", ""))
     options = app.config.html_theme_options
     repository, branch = options["repository_url"], options["repository_branch"]
     context["repository_url"] = repository
     suffix = context.get("page_source_suffix", "")
     if doctree is not None:
+        context["description"] = description_of(doctree)
         context["source_url"] = f"{repository}/blob/{branch}/{pagename}{suffix}"
     if suffix == ".ipynb":
         context["colab_url"] = colab_address(repository, branch, f"{pagename}.ipynb")
@@ -158,6 +168,12 @@ def _file_name(asset) -> str:
     name = str(getattr(asset, "filename", asset) or "")
     text = str(getattr(asset, "attributes", {}).get("body", ""))
     return name.split("?")[0] or ("mathjax" if text.startswith("window.MathJax") else "")
+
+
+def root_page(app: Sphinx):
+    """Make the site's ``index.html``, which leads to the book's first page."""
+    description = description_of(app.env.get_doctree(app.config.root_doc))
+    yield "index", {"description": description}, "index.html"
 
 
 # --- files ---------------------------------------------------------------------------------
@@ -262,5 +278,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", set_addresses, priority=400)
     app.connect("builder-inited", copy_receipt)
     app.connect("html-page-context", finish_page, priority=950)
+    app.connect("html-collect-pages", root_page)
     app.connect("build-finished", finish_site, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
