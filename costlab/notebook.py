@@ -44,7 +44,7 @@ def machine() -> str:
     import torch
 
     cores = os.cpu_count() or 1
-    parts = [f"{_processor()}, {cores} cores, {torch.get_num_threads()} threads"]
+    parts = [f"{processor()}, {cores} cores, {torch.get_num_threads()} threads"]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name(0))
     parts.append(f"{platform.system()}, Python {platform.python_version()}")
@@ -71,8 +71,8 @@ def _style_figures() -> None:
     figures.use_style()
 
 
-def _processor() -> str:
-    """Name the processor; each system keeps the name elsewhere."""
+def processor() -> str:
+    """Name of the processor. Taught in: notebooks/01_the_bill.ipynb."""
     if platform.system() == "Linux" and os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             names = [line.split(":", 1)[1] for line in file if line.startswith("model name")]

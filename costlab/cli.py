@@ -1,0 +1,74 @@
+"""The `costlab` command.
+
+Each subcommand imports what it needs when it is called, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="costlab", description="Measure and cut what a large model costs as a service."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "train", help="train the book's language model from nothing", add_help=False
+    )
+    measure = commands.add_parser("measure", help="the bill of a model")
+    measure.add_argument(
+        "path", nargs="?", help="weights saved by the trainer (the book's, if none)"
+    )
+    measure.add_argument("--batch", type=int, default=1, help="sequences at a time (1)")
+    measure.add_argument("--prompt", type=int, default=128, help="tokens read first (128)")
+    measure.add_argument("--generate", type=int, default=128, help="tokens written (128)")
+    measure.add_argument("--price", type=float, help="dollars per machine-hour (catalogue)")
+    measure.add_argument("--json", action="store_true", help="print JSON")
+    catalog = commands.add_parser("catalog", help="dated facts: chips, machines, prices, runs")
+    catalog.add_argument("table", nargs="?", help="which table; none lists them")
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "train":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return {"train": _train, "measure": _measure, "catalog": _catalog}[args.command](args, rest)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"costlab: {error}", file=sys.stderr)
+        return 2
+
+
+def _train(args: argparse.Namespace, rest: list[str]) -> int:
+    from costlab.lm.trainer import main as train
+
+    return train(rest)
+
+
+def _measure(args: argparse.Namespace, rest: list[str]) -> int:
+    import costlab
+
+    bill = costlab.measure(
+        costlab.load_model(args.path),
+        batch=args.batch,
+        prompt=args.prompt,
+        generate=args.generate,
+        price=args.price,
+    )
+    print(bill.to_json() if args.json else bill)
+    return 0
+
+
+def _catalog(args: argparse.Namespace, rest: list[str]) -> int:
+    from costlab import catalog
+
+    tables = ("accelerators", "machines", "prices", "published_runs", "serving_ledgers", "models")
+    if args.table is None:
+        print("\n".join(tables))
+        return 0
+    if args.table not in tables:
+        raise ValueError(f"table must be one of {', '.join(tables)}, got {args.table!r}")
+    for row in catalog.as_rows(getattr(catalog, args.table)()):
+        print("; ".join(f"{key}: {value}" for key, value in row.items() if value not in (None, "")))
+    return 0

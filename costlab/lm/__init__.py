@@ -1,0 +1,1 @@
+"""The running example: corpus, model, trainer, weights."""

@@ -1,0 +1,107 @@
+"""Decode step by step, with or without a cache of keys and values.
+
+Everything in the book that generates text goes through `Session`. Taught in notebooks 01 and 17.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from costlab.lm.model import KVCache, LanguageModel
+
+
+def is_transformers(model: nn.Module) -> bool:
+    """Whether `model` is a `transformers` language model (told by its interface.
+
+    Nothing is imported).
+    """
+    return hasattr(model, "prepare_inputs_for_generation") and hasattr(model, "config")
+
+
+def is_language_model(model: nn.Module) -> bool:
+    """Whether `model` maps tokens to next-token logits in a way this book knows."""
+    return isinstance(model, LanguageModel) or is_transformers(model)
+
+
+def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Logits (batch, positions, vocab) of `tokens` (batch, positions), either kind of model."""
+    if is_transformers(model):
+        return model(input_ids=tokens, use_cache=False).logits
+    return model(tokens)
+
+
+def context_of(model: nn.Module) -> int:
+    """The longest sequence the model can read, in tokens."""
+    config = model.config
+    if isinstance(model, LanguageModel):
+        return config.context
+    return getattr(config, "max_position_embeddings", None) or config.n_positions
+
+
+def vocabulary_of(model: nn.Module) -> int:
+    """Number of different tokens."""
+    return model.config.vocab if isinstance(model, LanguageModel) else model.config.vocab_size
+
+
+class Session:
+    """A batch of sequences being written.
+
+    `feed(tokens)` takes new tokens (batch, new) and returns the logits (batch, vocab) of the
+    position after them. With `kv_cache=False` everything fed so far is computed again each time:
+    the naive loop.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, kv_cache: bool = True, capacity: int | None = None
+    ) -> None:
+        self.model, self.kv_cache = model, kv_cache
+        self.tokens: Tensor | None = None
+        self.cache = None
+        if kv_cache and isinstance(model, LanguageModel):
+            self.cache = KVCache(min(capacity or context_of(model), context_of(model)))
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, vocab) after `tokens` (batch, new), appended to all tokens fed before."""
+        if not self.kv_cache:
+            old = [] if self.tokens is None else [self.tokens]
+            self.tokens = torch.cat([*old, tokens], dim=1)
+            return logits_of(self.model, self.tokens)[:, -1]
+        if isinstance(self.model, LanguageModel):
+            return self.model(tokens, cache=self.cache)[:, -1]
+        out = self.model(input_ids=tokens, past_key_values=self.cache, use_cache=True)
+        self.cache = out.past_key_values
+        return out.logits[:, -1]
+
+
+def pick(logits: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    """Next token (batch, 1) from logits (batch, vocab).
+
+    The likeliest, or drawn when there is a generator.
+    """
+    if generator is None:
+        return logits.argmax(-1, keepdim=True)
+    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+    return torch.multinomial(probabilities, 1, generator=generator)
+
+
+@torch.inference_mode()
+def decode(
+    model: nn.Module,
+    prompt: Tensor,
+    *,
+    tokens: int,
+    kv_cache: bool = True,
+    generator: torch.Generator | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Write `tokens` new tokens after `prompt` (batch, positions).
+
+    Returns them as (batch, tokens).
+    """
+    session = Session(model, kv_cache=kv_cache, capacity=prompt.shape[1] + tokens)
+    new, written = prompt, []
+    for _ in range(tokens):
+        new = pick(session.feed(new), generator, temperature)
+        written.append(new)
+    return torch.cat(written, dim=1)

@@ -1,0 +1,234 @@
+"""Train the book's language model: `costlab train`, or `python -m costlab.lm.trainer`.
+
+Windows of the corpus depend on seed and step alone, checkpoints hold weights, optimizer state and
+step in one safetensors file that appears whole or not at all, and the learning rate stays constant
+until its final decay: so a run that was stopped ends with the weights of one that was not. Taught
+in notebook 01.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from costlab.lm import corpus
+from costlab.lm.model import Config, LanguageModel
+from costlab.lm.pretrained import read_whole, save_model, write_whole
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Lengths in bytes, `decay` and `warmup` as shares of `steps` and as steps."""
+
+    steps: int = 6000
+    batch_size: int = 4
+    context: int = 512
+    lr: float = 2e-3
+    warmup: int = 100
+    decay: int = 1500  # the last steps, over which the learning rate falls to zero
+    weight_decay: float = 0.1
+    precision: str = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "context", "lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"precision must be 'bf16' or 'fp32', got {self.precision!r}")
+
+    def rate(self, step: int) -> float:
+        """Share of the full learning rate at `step`.
+
+        Linear warm-up, constant, linear decay to zero.
+        """
+        return min(1.0, (step + 1) / self.warmup, (self.steps - step) / max(1, self.decay))
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW (arXiv:1711.05101) with weight decay on matrices, none on norms."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95))
+
+
+def loss_on(model: nn.Module, windows: Tensor, precision: str = "fp32") -> Tensor:
+    """Mean cross-entropy in nats of each next byte in windows (batch, positions + 1)."""
+    device = windows.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        logits = model(windows[:, :-1])
+    return F.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimizer, step: int, run: dict) -> None:
+    """Write weights, optimizer state and step as one file, whole or not at all."""
+    names = {p: n for n, p in model.named_parameters()}
+    tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
+    for p, state in optimizer.state.items():
+        tensors |= {f"optimizer.{names[p]}|{k}": v for k, v in state.items()}
+    write_whole(tensors, path, {"step": str(step), "run": json.dumps(run)})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer, run: dict) -> int:
+    """Restore a checkpoint in place; returns the number of steps done."""
+    tensors, metadata = read_whole(path)
+    before = json.loads(metadata["run"])
+    # steps and decay may change between runs: before the decay both runs are the same run
+    different = {k: before[k] for k in run if before[k] != run[k] and k not in ("steps", "decay")}
+    if different:
+        raise ValueError(
+            f"checkpoint {path} is of another run: there {different}; use another --out"
+        )
+    model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            parameter, key = name[len("optimizer.") :].split("|")
+            optimizer.state[parameters[parameter]][key] = tensor
+    return int(metadata["step"])
+
+
+def train(
+    model: LanguageModel,
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    checkpoint_every: int = 250,
+    until: int | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> LanguageModel:
+    """Train `model` in place on the book's corpus and return it.
+
+    out: folder of `checkpoint.safetensors`, from which an interrupted run goes on; None keeps
+    nothing.
+    until: stop after this many steps (to try an interruption); report: called with step and loss in
+    nats.
+    """
+    text = corpus.as_tensor(corpus.training_text())
+    device = next(model.parameters()).device
+    optimizer, run = make_optimizer(model, recipe), asdict(model.config) | asdict(recipe)
+    path, start = (Path(out) / "checkpoint.safetensors" if out else None), 0
+    if path and path.exists():
+        start = load_checkpoint(path, model, optimizer, run)
+    last = min(until or recipe.steps, recipe.steps)
+    progress = tqdm(range(start, last), initial=start, total=last, unit="step", desc="training")
+    model.train()
+    for step in progress:
+        windows = corpus.batch(
+            text, batch=recipe.batch_size, context=recipe.context, seed=recipe.seed, step=step
+        ).to(device)
+        loss = loss_on(model, windows, recipe.precision)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * recipe.rate(step)
+        optimizer.step()
+        optimizer.zero_grad()
+        if report:
+            report(step, loss.item())
+        if step % 10 == 0:
+            progress.set_postfix(nats=f"{loss.item():.3f}")
+        if path and ((step + 1) % checkpoint_every == 0 or step + 1 == last):
+            save_checkpoint(path, model, optimizer, step + 1, run)
+    return model.eval()
+
+
+@torch.inference_mode()
+def bits_per_byte(model: nn.Module, batches: list[Tensor]) -> float:
+    """Summed nats of every predicted byte / ln 2 / number of bytes.
+
+    Batches of (batch, positions).
+    """
+    nats = count = 0.0
+    for windows in batches:
+        nats += loss_on(model, windows).item() * windows[:, 1:].numel()
+        count += windows[:, 1:].numel()
+    return nats / count / torch.log(torch.tensor(2.0)).item()
+
+
+def announce(model: nn.Module, recipe: Recipe, out: Path, seconds_per_step: float) -> None:
+    """Say what the run will take before it starts."""
+    parameters = sum(p.numel() for p in model.parameters())
+    seen = recipe.steps * recipe.batch_size * recipe.context
+    print(
+        f"{parameters / 1e6:.2f} M parameters, {recipe.steps} steps, {seen / 1e6:.1f} MB of text, "
+        f"about {recipe.steps * seconds_per_step / 60:.0f} minutes on {torch.get_num_threads()} "
+        f"threads; checkpoints in {out}, interrupt and repeat the command to go on"
+    )
+
+
+def seconds_per_step(model: nn.Module, recipe: Recipe) -> float:
+    """Time one step's forward and backward pass on random bytes, after one to warm up.
+
+    Changes nothing.
+    """
+    windows = torch.randint(1, model.config.vocab, (recipe.batch_size, recipe.context + 1))
+    for _ in range(2):
+        start = time.perf_counter()
+        loss_on(model, windows.to(next(model.parameters()).device), recipe.precision).backward()
+        model.zero_grad()
+    return time.perf_counter() - start
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command: those of the model's shape and of the recipe, spelled alike."""
+    options = argparse.ArgumentParser(prog="costlab train", description=__doc__.split("\n\n")[0])
+    options.add_argument("--out", type=Path, default=Path("run"), help="folder of the run (run)")
+    options.add_argument("--checkpoint-every", type=int, default=250, help="steps (250)")
+    options.add_argument("--threads", type=int, help="CPU threads (torch's own choice)")
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    for kind in (Config, Recipe):
+        for field in fields(kind):
+            name = "--model-context" if (kind, field.name) == (Config, "context") else field.name
+            name = "--" + name.lstrip("-").replace("_", "-")
+            options.add_argument(name, type=type(field.default), default=field.default,
+                                 help=f"({field.default})")  # fmt: skip
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train from nothing, or go on from the last checkpoint.
+
+    Writes `weights.safetensors` at the end.
+    """
+    args = parser().parse_args(argv)
+    given = vars(args)
+    config = Config(**{f.name: given[f.name] for f in fields(Config) if f.name != "context"},
+                    context=args.model_context)  # fmt: skip
+    recipe = Recipe(**{f.name: given[f.name] for f in fields(Recipe)})
+    if recipe.context > config.context:
+        raise ValueError(
+            f"context ({recipe.context}) must not exceed model-context ({config.context})"
+        )
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(recipe.seed)
+    model = LanguageModel(config).to(args.device)
+    corpus.validation_text()  # fail now, not after an hour, where the text is not what it should be
+    announce(model, recipe, args.out, seconds_per_step(model, recipe))
+    try:
+        train(model, recipe, out=args.out, checkpoint_every=args.checkpoint_every)
+    except KeyboardInterrupt:
+        print(f"stopped; repeat the command to go on from {args.out}/checkpoint.safetensors")
+        return 130
+    size = save_model(model, args.out / "weights.safetensors")
+    quality = bits_per_byte(model, [b.to(args.device) for b in corpus.validation_batches()])
+    print(f"{quality:.3f} bits per byte on validation text; {size / 1e6:.1f} MB of weights")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

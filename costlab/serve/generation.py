@@ -1,0 +1,56 @@
+"""Let a language model write. Taught in notebooks 01 and 17."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from costlab.lm.decoding import context_of, decode, is_language_model, vocabulary_of
+
+
+def generate(
+    model: nn.Module,
+    prompt: str | bytes | Tensor,
+    *,
+    tokens: int,
+    kv_cache: bool = True,
+    seed: int | None = None,
+    temperature: float = 1.0,
+) -> bytes | Tensor:
+    """Continue `prompt` by `tokens` tokens: the likeliest, or drawn when `seed` is given.
+
+    A text prompt (str or bytes) needs a model that reads bytes and gives the new bytes back; a
+    tensor of tokens (batch, positions) gives the new tokens (batch, tokens). kv_cache=False
+    computes everything anew for each token.
+    """
+    if not isinstance(model, nn.Module) or not is_language_model(model):
+        raise TypeError(f"model must be a language model, got {type(model).__name__}")
+    text = isinstance(prompt, str | bytes)
+    if text and vocabulary_of(model) != 256:
+        raise ValueError(
+            "prompt is text, but this model does not read bytes: give a tensor of tokens"
+        )
+    ids = _as_tokens(prompt).to(next(model.parameters()).device)
+    if tokens < 1:
+        raise ValueError(f"tokens must be at least 1, got {tokens}")
+    if ids.shape[-1] == 0:
+        raise ValueError("prompt is empty: give at least one token")
+    if ids.shape[1] + tokens > context_of(model):
+        raise ValueError(
+            f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the model's context "
+            f"of {context_of(model)}"
+        )
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
+    written = decode(
+        model, ids, tokens=tokens, kv_cache=kv_cache, generator=generator, temperature=temperature
+    )
+    return bytes(written[0].tolist()) if text else written
+
+
+def _as_tokens(prompt: str | bytes | Tensor) -> Tensor:
+    if isinstance(prompt, Tensor):
+        return prompt if prompt.ndim == 2 else prompt.reshape(1, -1)
+    data = prompt.encode() if isinstance(prompt, str) else prompt
+    return torch.tensor([list(data)], dtype=torch.long)
