@@ -319,7 +319,7 @@ def test_average_bill_by_hand():
 
 
 def test_peak_bill_by_hand():
-    bill = monthly_bill(tiny(), **TIMES, provision="peak")
+    bill = monthly_bill(tiny(), **TIMES, provision="peak", window=60)
     # First minute: (30 * 0.1 + 3 * 2) * 10 = 90 machine-seconds; second minute the same.
     assert bill.machines == 2
     assert bill.utilization == pytest.approx(180 / 240)
@@ -329,9 +329,14 @@ def test_peak_bill_by_hand():
 def test_peak_does_not_buy_a_machine_for_rounding():
     trace = tiny((0.0, 1.0, 2.0), prompt_tokens=[200] * 3, sample_of=1)
     assert 3 * (200 * 1.1) / 60 > 11  # though 660 / 60 is 11
-    free = {"seconds_per_output_token": 0.0, "price": 1.0, "provision": "peak"}
+    free = {"seconds_per_output_token": 0.0, "price": 1.0, "provision": "peak", "window": 60}
     assert monthly_bill(trace, seconds_per_prompt_token=1.1, **free).machines == 11
     assert monthly_bill(trace, seconds_per_prompt_token=1.1001, **free).machines == 12
+
+
+def test_peak_refuses_a_window_that_is_longer_than_the_trace():
+    with pytest.raises(ValueError, match="window must be above 0 and at most the trace's 120 s"):
+        monthly_bill(tiny(), **TIMES, provision="peak")
 
 
 @few

@@ -32,6 +32,7 @@ def monthly_bill(
     seconds_per_output_token: float,
     price: float,
     provision: str = "average",
+    window: int = 3600,
 ) -> MonthlyBill:
     """Return what serving `trace` day after day costs per month.
 
@@ -43,18 +44,20 @@ def monthly_bill(
         work                       = sum of p * seconds_per_prompt_token
                                           + o * seconds_per_output_token, over all requests
         machines  "average"        = work / seconds of the trace
-                  "peak"           = work arriving in the busiest minute / 60, rounded up
+                  "peak"           = work arriving in the busiest window / its seconds, rounded up
         utilization                = work / (machines * seconds of the trace)
         dollars_per_month          = machines * price * 24 * days per month
         dollars_per_million_tokens = dollars_per_month / million tokens generated per month
 
     "average" buys the mean of the work, machines in fractions, busy all the time: the least
     that any schedule can cost, and a queue for most of the day. "peak" buys whole machines
-    that keep up with the busiest minute, and pays for them while they idle. Neither looks at
-    latency within the minute: a replay does (`costlab.serve`). Taught in chapter 1, The bill.
+    that keep up with the busiest `window` (seconds of the clock, an hour unless told) and pays for
+    them while they idle. A row of the trace stands for many requests, so its minutes are burstier
+    than the real service's: an hour evens that out. Neither looks at latency within the window: a
+    replay does (`costlab.serve`). Taught in chapter 1, The bill.
 
     Raises `ValueError` for an empty trace, a number that is negative or not finite, two token
-    times of zero, or an unknown `provision`.
+    times of zero, an unknown `provision`, or a `window` that is not within the trace.
     """
     numbers = {
         "seconds_per_prompt_token": seconds_per_prompt_token,
@@ -68,7 +71,7 @@ def monthly_bill(
     )
     seconds = trace.stop - trace.start
     total = float(work.sum()) * trace.sample_of
-    machines = total / seconds if provision == "average" else _machines_at_peak(trace, work)
+    machines = total / seconds if provision == "average" else _machines_at_peak(trace, work, window)
     dollars = machines * price * 24 * SERVICE.days_per_month
     days = seconds / SECONDS_PER_DAY
     generated = int(trace.output_tokens.sum()) * trace.sample_of / days * SERVICE.days_per_month
@@ -80,10 +83,15 @@ def monthly_bill(
     )
 
 
-def _machines_at_peak(trace: Trace, work: np.ndarray) -> int:
-    busiest = float(trace.per_window(60, work).max())
+def _machines_at_peak(trace: Trace, work: np.ndarray, window: int) -> int:
+    if not 0 < window <= trace.stop - trace.start:
+        length = trace.stop - trace.start
+        raise ValueError(
+            f"window must be above 0 and at most the trace's {length:g} s; got {window}"
+        )
+    busiest = float(trace.per_window(window, work).max())
     # Sums of floats end a hair above whole numbers, which must not buy one more machine.
-    return max(1, math.ceil(busiest / 60 * (1 - 1e-12)))
+    return max(1, math.ceil(busiest / window * (1 - 1e-12)))
 
 
 def _check(trace: Trace, numbers: dict[str, float], provision: str) -> None:
