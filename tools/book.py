@@ -57,7 +57,7 @@ def missing() -> list[str]:
 def build() -> None:
     """Build from nothing; warnings are errors, and every one of them is shown."""
     STAMP.unlink(missing_ok=True)
-    for folder in ["html", ".doctrees", ".jupyter_cache"]:
+    for folder in ["html", ".doctrees", ".jupyter_cache", "jupyter_execute"]:
         shutil.rmtree(BUILD / folder, ignore_errors=True)
     builder = shutil.which("jupyter-book", path=Path(sys.executable).parent)
     if builder is None:

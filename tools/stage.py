@@ -42,7 +42,7 @@ def total() -> int:
     failed, seconds = sum(bad), sum(float(s.get("time")) for s in suites.values())
     parts = [f"{failed} failed"] * bool(failed) + [f"{tests - failed - skipped} passed"]
     parts += [f"{skipped} skipped"] * bool(skipped)
-    print(f"{', '.join(parts)} in {seconds:.2f}s".center(79 - 2).center(79, "="))
+    print(f" {', '.join(parts)} in {seconds:.2f}s ".center(79, "="))
     return 1 if failed else 0
 
 
