@@ -20,7 +20,17 @@ _HOME = {
     "source": "costlab.bill.claims",
     "generate": "costlab.serve.generation",
 }
-_PACKAGES = ("bill", "catalog", "exercises", "figures", "lm", "notebook", "serve", "workload")
+_PACKAGES = (
+    "bill",
+    "catalog",
+    "exercises",
+    "figures",
+    "lm",
+    "notebook",
+    "results",
+    "serve",
+    "workload",
+)
 
 __all__ = [*_HOME, *_PACKAGES]
 

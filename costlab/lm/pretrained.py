@@ -20,6 +20,8 @@ from torch import Tensor
 
 from costlab.lm.model import Config, LanguageModel
 
+WEIGHTS = Path(str(resources.files("costlab.lm"))) / "weights.safetensors"
+
 
 def write_whole(tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str]) -> int:
     """Save under another name, then rename: a full disk leaves nothing half-written.
@@ -64,16 +66,22 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_model(
-    model: LanguageModel, path: str | Path, *, dtype: torch.dtype | None = torch.bfloat16
+    model: LanguageModel,
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = torch.bfloat16,
+    recipe: dict | None = None,
 ) -> int:
     """Write the book's model to `path`, its weights as `dtype` (None keeps them).
 
-    Returns the bytes written.
+    recipe: how it was trained, kept beside the weights. Returns the bytes written.
     """
     if not isinstance(model, LanguageModel):
         raise TypeError(f"model must be the book's LanguageModel, got {type(model).__name__}")
     tensors = {n: t.to(dtype or t.dtype).cpu() for n, t in model.state_dict().items()}
     metadata = {"config": json.dumps(asdict(model.config)), "sha256": digest(tensors)}
+    if recipe is not None:
+        metadata["recipe"] = json.dumps(recipe)
     return write_whole(tensors, path, metadata)
 
 
@@ -85,7 +93,7 @@ def load_model(
     Raises FileNotFoundError, or ValueError when the file is damaged, is cut short, or holds another
     kind of model.
     """
-    path = path or resources.files("costlab.lm") / "weights.safetensors"
+    path = path or WEIGHTS
     tensors, metadata = read_whole(path)
     if "config" not in metadata:
         raise ValueError(f"weight file {path} does not hold a model of this book (no config in it)")

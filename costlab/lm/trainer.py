@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stopped; repeat the command to go on from {args.out}/checkpoint.safetensors")
         return 130
-    size = save_model(model, args.out / "weights.safetensors")
+    size = save_model(model, args.out / "weights.safetensors", recipe=asdict(recipe))
     quality = bits_per_byte(model, [b.to(args.device) for b in corpus.validation_batches()])
     print(f"{quality:.3f} bits per byte on validation text; {size / 1e6:.1f} MB of weights")
     return 0
