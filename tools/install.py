@@ -76,7 +76,7 @@ def main() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pins = [line for line in lines if "==" in line]
     index = next(line.removeprefix(INDEX) for line in lines if line.startswith(INDEX))
-    print(f"Installing {len(pins)} pinned packages into .venv: minutes, once", flush=True)
+    print(f"Installing {len(pins)} pinned packages into .venv: minutes, the first time", flush=True)
     if platform.system() == "Linux" and not has_nvidia_gpu():
         install_cpu_torch(index, next(pin for pin in pins if pin.startswith("torch==")))
     # Without the index line: pip would ask an index that may be out of reach for every package.
