@@ -16,6 +16,8 @@ def lzma_bits_per_byte(text: bytes, *, primer: bytes = b"") -> float:
     def size(data: bytes) -> int:
         return len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
 
+    if not text:
+        raise ValueError("text is empty: there is nothing to score")
     return 8 * (size(primer + text) - (size(primer) if primer else 0)) / len(text)
 
 
@@ -43,6 +45,9 @@ def ngram_bits_per_byte(text: bytes, training: bytes, *, order: int = 5) -> floa
     """
     if not 0 <= order <= 7:
         raise ValueError(f"order must be from 0 to 7 bytes of context, got {order}")
+    for name, given in (("text", text), ("training", training)):
+        if len(given) <= order:
+            raise ValueError(f"{name} must be longer than order ({order}), got {len(given)} bytes")
     seen = np.frombuffer(training, dtype=np.uint8)
     data = np.frombuffer(text, dtype=np.uint8)
     probability = np.full(len(data), 1 / 256)

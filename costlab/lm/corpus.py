@@ -105,6 +105,8 @@ def batch(text: torch.Tensor, *, batch: int, context: int, seed: int, step: int)
     The windows depend on `seed` and `step` alone, so a resumed run sees what an unbroken one would
     have.
     """
+    if len(text) < context + 2:
+        raise ValueError(f"text must be longer than context + 1 ({context + 1}), got {len(text)}")
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     starts = torch.randint(len(text) - context - 1, (batch, 1), generator=generator)
     return text[starts + torch.arange(context + 1)].long()
@@ -115,12 +117,16 @@ def validation_batches(
 ) -> list[torch.Tensor]:
     """Validation text cut into windows, as batches of shape (<= batch, context), int64.
 
-    Every window but the first begins at the last byte of the one before, so each byte is predicted
-    once. With `limit` (bytes) windows are taken evenly from the whole text.
+    Every window but the first begins at the last byte of the one before, so each byte but the very
+    first is predicted once; what is left at the end is a shorter window, the last batch. With
+    `limit` (bytes) whole windows are taken evenly from the text.
     """
+    if context < 2:
+        raise ValueError(f"context must be at least 2, got {context}")
     text = as_tensor(validation_text()).long()
     windows = text.unfold(0, context, context - 1)
     if limit is not None:
         keep = max(1, min(len(windows), limit // context))
-        windows = windows[torch.linspace(0, len(windows) - 1, keep).long()]
-    return list(windows.split(batch))
+        return list(windows[torch.linspace(0, len(windows) - 1, keep).long()].split(batch))
+    rest = text[len(windows) * (context - 1) :]
+    return [*windows.split(batch), *([rest[None]] if len(rest) > 1 else [])]

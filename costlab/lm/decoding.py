@@ -12,11 +12,13 @@ from costlab.lm.model import KVCache, LanguageModel
 
 
 def is_transformers(model: nn.Module) -> bool:
-    """Whether `model` is a `transformers` language model (told by its interface.
+    """Whether `model` is a `transformers` language model that reads from left to right.
 
-    Nothing is imported).
+    Told by its interface: nothing is imported.
     """
-    return hasattr(model, "prepare_inputs_for_generation") and hasattr(model, "config")
+    if not hasattr(model, "prepare_inputs_for_generation") or not hasattr(model, "config"):
+        return False
+    return not getattr(model.config, "is_encoder_decoder", False)
 
 
 def is_language_model(model: nn.Module) -> bool:

@@ -34,8 +34,13 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not value > 0:
+            whole = name not in ("rope_theta", "norm_eps")
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                raise ValueError(f"{name} must be a {'whole ' * whole}number, got {value!r}")
+            if not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be positive, got {value}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even (rotated in pairs), got {self.head_dim}")
         if self.heads % self.kv_heads:
             raise ValueError(
                 f"heads must be a multiple of kv_heads, got {self.heads} and {self.kv_heads}"
@@ -202,6 +207,8 @@ class LanguageModel(nn.Module):
             raise ValueError(
                 f"tokens reach position {end}, the model's context is {self.config.context} bytes"
             )
+        if cache is not None and end > cache.capacity:
+            raise ValueError(f"tokens reach position {end}, the cache holds {cache.capacity}")
         x = self.model.embed_tokens(tokens)
         angles = self.cos[start:end], self.sin[start:end]
         for layer, block in enumerate(self.model.layers):

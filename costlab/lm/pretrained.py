@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -26,18 +27,21 @@ WEIGHTS = Path(str(resources.files("costlab.lm"))) / "weights.safetensors"
 def write_whole(tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str]) -> int:
     """Save under another name, then rename: a full disk leaves nothing half-written.
 
-    Returns the bytes written; raises OSError with one sentence when they cannot be.
+    A digest of it all goes into the metadata and is checked when the file is read. Returns the
+    bytes written; raises OSError with one sentence when they cannot be.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({n: t.detach().contiguous() for n, t in tensors.items()}, part, metadata=metadata)
+        tensors = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+        save_file(tensors, part, metadata=metadata | {"sha256": digest(tensors, metadata)})
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         raise OSError(f"could not write {path}: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where even the folder is missing, the first error says so
+            part.unlink(missing_ok=True)
     return path.stat().st_size
 
 
@@ -51,17 +55,23 @@ def read_whole(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(str(path), "pt") as file:
             names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in names}
+            metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"weight file {path} is damaged or cut short: {error}") from error
+    found = metadata.pop("sha256", None)
+    # the second: files whose digest leaves the metadata out
+    if found and found not in (digest(tensors, metadata), digest(tensors, {})):
+        raise ValueError(f"weight file {path} is damaged: its content does not match its SHA-256")
+    return tensors, metadata
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names and bytes of the tensors, in order of name."""
-    total = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over the metadata, and over names and bytes of the tensors, in order of name."""
+    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode() if metadata else b"")
     for name in sorted(tensors):
         total.update(name.encode())
-        total.update(tensors[name].detach().contiguous().view(torch.uint8).numpy())
+        total.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy())
     return total.hexdigest()
 
 
@@ -78,8 +88,8 @@ def save_model(
     """
     if not isinstance(model, LanguageModel):
         raise TypeError(f"model must be the book's LanguageModel, got {type(model).__name__}")
-    tensors = {n: t.to(dtype or t.dtype).cpu() for n, t in model.state_dict().items()}
-    metadata = {"config": json.dumps(asdict(model.config)), "sha256": digest(tensors)}
+    tensors = {n: t.to(dtype or t.dtype) for n, t in model.state_dict().items()}
+    metadata = {"config": json.dumps(asdict(model.config))}
     if recipe is not None:
         metadata["recipe"] = json.dumps(recipe)
     return write_whole(tensors, path, metadata)
@@ -95,12 +105,14 @@ def load_model(
     """
     path = path or WEIGHTS
     tensors, metadata = read_whole(path)
-    if "config" not in metadata:
-        raise ValueError(f"weight file {path} does not hold a model of this book (no config in it)")
-    if metadata.get("sha256") != digest(tensors):
-        raise ValueError(f"weight file {path} is damaged: its weights do not match their SHA-256")
-    model = LanguageModel(Config(**json.loads(metadata["config"])))
-    model.load_state_dict(tensors)
+    try:
+        model = LanguageModel(Config(**json.loads(metadata["config"])))
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = "no config in it" if "config" not in metadata else " ".join(str(error).split())
+        raise ValueError(
+            f"weight file {path} does not hold a model of this book ({reason})"
+        ) from error
     return model.to(dtype).eval()
 
 
@@ -109,5 +121,12 @@ def export(model: LanguageModel, folder: str | Path) -> Path:
     folder = Path(folder)
     write_whole(model.state_dict(), folder / "model.safetensors", {"format": "pt"})
     config = model.config.to_transformers() | {"dtype": "float32"}
-    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    part = folder / "config.json.part"
+    try:
+        part.write_text(json.dumps(config, indent=1))
+        os.replace(part, folder / "config.json")
+    except OSError as error:
+        raise OSError(f"could not write {folder / 'config.json'}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
     return folder

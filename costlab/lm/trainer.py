@@ -40,9 +40,16 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "context", "lr"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name, value in asdict(self).items():
+            if name == "precision":
+                continue
+            whole = name not in ("lr", "weight_decay")
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                raise ValueError(f"{name} must be a {'whole ' * whole}number, got {value!r}")
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be at least 0, got {value}")
+            if value == 0 and name in ("steps", "batch_size", "context", "lr"):
+                raise ValueError(f"{name} must be positive, got {value}")
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"precision must be 'bf16' or 'fp32', got {self.precision!r}")
 
@@ -51,7 +58,7 @@ class Recipe:
 
         Linear warm-up, constant, linear decay to zero.
         """
-        return min(1.0, (step + 1) / self.warmup, (self.steps - step) / max(1, self.decay))
+        return min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / max(1, self.decay))
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -85,9 +92,13 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer, step: int, run: dic
 def load_checkpoint(path: Path, model: nn.Module, optimizer, run: dict) -> int:
     """Restore a checkpoint in place; returns the number of steps done."""
     tensors, metadata = read_whole(path)
-    before = json.loads(metadata["run"])
+    if not {"run", "step"} <= set(metadata):
+        raise ValueError(f"{path} is not a checkpoint of this trainer; use another --out")
+    before, step = json.loads(metadata["run"]), int(metadata["step"])
     # steps and decay may change between runs: before the decay both runs are the same run
-    different = {k: before[k] for k in run if before[k] != run[k] and k not in ("steps", "decay")}
+    changed = {k: before.get(k) for k in run if before.get(k) != run[k]}
+    decayed = any(step - 1 > r["steps"] - r["decay"] for r in (before, run))
+    different = {k: v for k, v in changed.items() if k not in ("steps", "decay") or decayed}
     if different:
         raise ValueError(
             f"checkpoint {path} is of another run: there {different}; use another --out"
@@ -96,9 +107,10 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer, run: dict) -> int:
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
-            parameter, key = name[len("optimizer.") :].split("|")
-            optimizer.state[parameters[parameter]][key] = tensor
-    return int(metadata["step"])
+            owner, key = name[len("optimizer.") :].split("|")
+            parameter = parameters[owner]
+            optimizer.state[parameter][key] = tensor.to(parameter.device) if tensor.ndim else tensor
+    return step
 
 
 def train(

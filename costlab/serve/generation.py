@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from costlab.bill.counting import evaluating
 from costlab.lm.decoding import context_of, decode, is_language_model, vocabulary_of
 
 
@@ -31,10 +32,15 @@ def generate(
             "prompt is text, but this model does not read bytes: give a tensor of tokens"
         )
     ids = _as_tokens(prompt).to(next(model.parameters()).device)
-    if tokens < 1:
-        raise ValueError(f"tokens must be at least 1, got {tokens}")
-    if ids.shape[-1] == 0:
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
+        raise ValueError(f"tokens must be a whole number of at least 1, got {tokens!r}")
+    if ids.numel() == 0:
         raise ValueError("prompt is empty: give at least one token")
+    if not 0 <= ids.min() <= ids.max() < vocabulary_of(model):
+        raise ValueError(
+            f"prompt must hold tokens from 0 to {vocabulary_of(model) - 1}, "
+            f"got {ids.min()} to {ids.max()}"
+        )
     if ids.shape[1] + tokens > context_of(model):
         raise ValueError(
             f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the model's context "
@@ -43,14 +49,23 @@ def generate(
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
-    written = decode(
-        model, ids, tokens=tokens, kv_cache=kv_cache, generator=generator, temperature=temperature
-    )
+    with evaluating(model):  # dropout would change what is likeliest
+        written = decode(
+            model, ids, tokens=tokens, kv_cache=kv_cache, generator=generator,
+            temperature=temperature,
+        )  # fmt: skip
     return bytes(written[0].tolist()) if text else written
 
 
 def _as_tokens(prompt: str | bytes | Tensor) -> Tensor:
     if isinstance(prompt, Tensor):
-        return prompt if prompt.ndim == 2 else prompt.reshape(1, -1)
+        if prompt.ndim not in (1, 2) or prompt.is_floating_point() or prompt.dtype == torch.bool:
+            raise ValueError(
+                "prompt must be whole-numbered tokens (batch, positions), "
+                f"got {prompt.dtype} of shape {tuple(prompt.shape)}"
+            )
+        return (prompt if prompt.ndim == 2 else prompt[None]).long()
+    if not isinstance(prompt, str | bytes):
+        raise TypeError(f"prompt must be text, bytes or a tensor, got {type(prompt).__name__}")
     data = prompt.encode() if isinstance(prompt, str) else prompt
     return torch.tensor([list(data)], dtype=torch.long)
