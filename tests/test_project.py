@@ -17,7 +17,16 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A part imports parts of a lower rank alone: catalog <- estimate <- advisor, and
 # lm, workload <- bill <- modules <- techniques <- serve <- report, which may import the former.
-RANK = {"catalog": 0, "estimate": 1, "advisor": 2, "figures": 3, "lm": 4, "workload": 4, "bill": 5}
+RANK = {
+    "catalog": 0,
+    "estimate": 1,
+    "advisor": 2,
+    "figures": 3,
+    "results": 3,
+    "lm": 4,
+    "workload": 4,
+    "bill": 5,
+}
 RANK |= {"modules": 6, "compress": 7, "parallel": 7, "optimize": 7, "serve": 8, "report": 9}
 RANK |= {"exercises": 10, "notebook": 10, "cli": 11}
 NO_TORCH = ["catalog", "estimate", "workload"]
