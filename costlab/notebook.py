@@ -6,11 +6,9 @@ The first cell of each notebook is generated from one template (`tools/first_cel
 
 import importlib.util
 import os
-import platform
 import random
-import subprocess
 
-import costlab
+from costlab import hardware
 
 
 def begin(*, seed: int = 0, threads: int | None = None) -> None:
@@ -33,23 +31,30 @@ def begin(*, seed: int = 0, threads: int | None = None) -> None:
         os.environ["TQDM_DISABLE"] = "1"
     _seed(seed, threads)
     _style_figures()
-    print(f"[measured] machine: {machine()}")
+    print(f"[measured] machine: {hardware.describe()}")
 
 
-def machine() -> str:
-    """Describe the machine and the versions that count, in one line.
+def glue(name: str, value: float, text: str | None = None) -> None:
+    """Keep a number of this notebook under `name`, for the book's prose pages to show.
 
-    Taught in: notebooks/01_the_bill.ipynb.
+    A name that begins with `t_` marks a value that varies with the machine; it needs `text`, the
+    number as it shall be read, and is stored as an element of class `measured`.
+
+    Taught in: CONTRIBUTING.md. Read with `{glue:}` and `{glue:text}` of MyST-NB.
     """
-    import torch
+    from IPython.display import display
 
-    cores = os.cpu_count() or 1
-    parts = [f"{processor()}, {cores} cores, {torch.get_num_threads()} threads"]
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name(0))
-    parts.append(f"{platform.system()}, Python {platform.python_version()}")
-    parts.append(f"torch {torch.__version__}, costlab {costlab.__version__}")
-    return "; ".join(parts)
+    if name.startswith("t_"):
+        if text is None:
+            raise ValueError(
+                f"text must be given for {name!r}: a volatile value is shown as written"
+            )
+        data = {"text/html": f'<span class="measured">{text}</span>'}
+    else:
+        data = {"text/plain": repr(value)}
+    stored = {f"application/papermill.record/{kind}": shown for kind, shown in data.items()}
+    label = {"name": name, "mime_prefix": "application/papermill.record/"}
+    display(stored, raw=True, metadata={"scrapbook": label})
 
 
 def _seed(seed: int, threads: int | None) -> None:
@@ -69,18 +74,3 @@ def _style_figures() -> None:
     from costlab import figures
 
     figures.use_style()
-
-
-def processor() -> str:
-    """Name of the processor. Taught in: notebooks/01_the_bill.ipynb."""
-    if platform.system() == "Linux" and os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            names = [line.split(":", 1)[1] for line in file if line.startswith("model name")]
-        if names:
-            return " ".join(names[0].split())
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        if found.stdout.strip():
-            return found.stdout.strip()
-    return platform.processor() or platform.machine() or "unknown processor"

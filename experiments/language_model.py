@@ -1,6 +1,7 @@
-"""How good the book's model is, beside lzma and an n-gram, and what training it costs: `results/language_model.json`.
+"""How good the book's model is, beside lzma and an n-gram, and what training it costs.
 
-Run alone on the machine: `make experiments`, or `python experiments/language_model.py` (about three minutes).
+Writes `costlab/results/language_model.json`. Run it alone on the machine: `make experiments`, or
+`python experiments/language_model.py` (about three minutes).
 """
 
 import json

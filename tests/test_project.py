@@ -22,6 +22,7 @@ RANK = {
     "estimate": 1,
     "advisor": 2,
     "figures": 3,
+    "hardware": 2,
     "results": 3,
     "lm": 4,
     "workload": 4,

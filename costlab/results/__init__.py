@@ -32,12 +32,12 @@ def read(name: str) -> dict:
 
 def record(name: str, values: dict, *, seconds: float) -> Path:
     """Write a result, whole or not at all, with where it comes from; returns the file's path."""
-    from costlab.notebook import machine
+    from costlab.hardware import describe
 
     origin = {
         "recorded": date.today().isoformat(),
         "seconds": round(seconds, 1),
-        "machine": machine(),
+        "machine": describe(),
         "commit": _commit(),
         "versions": {p: _version(p) for p in ("torch", "numpy", "transformers", "safetensors")},
         "python": platform.python_version(),

@@ -50,7 +50,7 @@ class Service:
 SERVICE = Service(
     name="Siskin",
     description="code completion for Python; its model reads and writes bytes, 512 at a time",
-    requests_per_day=1_000_000,
+    requests_per_day=4_000_000,
     promise=Promise(ttft_seconds=0.25, tpot_seconds=0.02, percentile=95),
-    budget_dollars_per_month=250.0,
+    budget_dollars_per_month=400.0,
 )
