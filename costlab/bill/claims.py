@@ -48,9 +48,10 @@ def claim(
     for name, number in (("value", value), ("bound", bound), ("noise", noise or 0.0)):
         if not isinstance(number, int | float) or math.isnan(number):
             raise ValueError(f"{name} must be a number, got {number!r}")
-    if noise is not None and (noise < 0 or op == "=="):
+    if noise is not None and (noise < 0 or op == "==" or kind == "exact"):
         raise ValueError(
-            f"noise must be at least 0, and '==' allows none, got {noise!r} with {op!r}"
+            "noise must be at least 0, and neither '==' nor kind 'exact' allows any, "
+            f"got {noise!r} with {op!r}, {kind!r}"
         )
     unlucky = value - (noise or 0) if op in (">", ">=") else value + (noise or 0)
     figures = f"{value:.4g} {op} {bound:.4g}" + (f" (noise {noise:.2g})" if noise else "")
@@ -87,5 +88,9 @@ def source(obj: object) -> Source:
     place = (
         "/".join(parts[len(parts) - parts[::-1].index("costlab") - 1 :]) if inside else path.name
     )
-    name = "" if isinstance(obj, ModuleType) else f" · {obj.__qualname__}"
+    name = (
+        ""
+        if isinstance(obj, ModuleType)
+        else f" · {getattr(obj, '__qualname__', type(obj).__name__)}"
+    )
     return Source(place + name, code.rstrip())

@@ -15,9 +15,14 @@ from costlab.lm.decoding import is_language_model
 from costlab.lm.model import LanguageModel
 
 
-def matrices(model: nn.Module) -> Iterator[tuple[str, nn.Module, int, int]]:
-    """Name, module, inputs, outputs of each layer with a matrix (nn.Linear, GPT-2's Conv1D)."""
-    for name, module in model.named_modules():
+def matrices(
+    model: nn.Module, *, every_use: bool = False
+) -> Iterator[tuple[str, nn.Module, int, int]]:
+    """Name, module, inputs, outputs of each layer with a matrix (nn.Linear, GPT-2's Conv1D).
+
+    every_use: a module registered under several names comes once for each of them.
+    """
+    for name, module in model.named_modules(remove_duplicate=not every_use):
         if hasattr(module, "in_features") and hasattr(module, "out_features"):
             yield name, module, module.in_features, module.out_features
         elif type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
@@ -41,7 +46,7 @@ def flops_per_token(model: nn.Module) -> int | None:
     looked up, not multiplied. Norms and activation functions are left out, as is usual
     (arXiv:2001.08361).
     """
-    total = sum(2 * inputs * outputs for _, _, inputs, outputs in matrices(model))
+    total = sum(2 * rows * columns for _, _, rows, columns in matrices(model, every_use=True))
     return total or None
 
 

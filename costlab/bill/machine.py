@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 
 from costlab import catalog
-from costlab.notebook import processor
+from costlab.hardware import processor
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def this_machine(
     price: dollars per machine-hour; None looks it up in the catalogue, and where that does not know
     the machine takes its stated reference price, marked `assumed`.
     """
-    if price is not None and not 0 < price < float("inf"):
+    number = isinstance(price, int | float) and not isinstance(price, bool)
+    if price is not None and not (number and 0 < price < float("inf")):
         raise ValueError(f"price must be a positive number of dollars per hour, got {price!r}")
     cores, precision = _cores(), str(dtype).removeprefix("torch.")
     name, sheet, known, origin = _known(device, cores, precision)
@@ -120,7 +121,8 @@ def _known(device: str, cores: int, precision: str) -> tuple[str, float | None, 
             return name, None, None, ""
         prices = catalog.prices(chip.id, kind="on-demand")
         known = catalog.price(chip.id).median if prices else None
-        return name, chip.peak_flops(sheet_name), known, f"catalogue, median of {chip.id}"
+        peak = chip.peak_flops(sheet_name) if sheet_name else None
+        return name, peak, known, f"catalogue, median of {chip.id}"
     name = processor()
     machine = catalog.identify_machine(name, cores, _memory_gib())
     if machine is None:

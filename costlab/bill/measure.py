@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
-import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from costlab.bill import counting, memory
+from costlab.bill.checks import Data, check, tokens_of
 from costlab.bill.machine import this_machine
 from costlab.bill.quality import score, share_that_parses
 from costlab.bill.records import Bill, Ledger, Workload
-from costlab.lm import corpus
-from costlab.lm.decoding import Session, context_of, is_language_model, pick, vocabulary_of
+from costlab.bill.timing import Clock
+from costlab.lm.decoding import context_of, is_language_model, vocabulary_of
 
-SCORED_BYTES = 49_152  # of validation text, taken evenly: enough for three figures of bits per byte
 REPEATS = 5  # timed runs of the whole workload; medians are reported
-
-Data = Tensor | tuple | dict | Iterable | None
 
 
 def measure(
@@ -76,7 +71,7 @@ def compare(
     nothing is ever compared across two.
     """
     workload = Workload(batch, prompt, generate, kv_cache)
-    batches = _check(models, data, workload, quality)
+    batches = check(models, data, workload, quality)
     first = next(iter(models.values()))
     parameter = next(first.parameters())
     machine = this_machine(price=price, device=parameter.device.type, dtype=parameter.dtype)
@@ -84,11 +79,11 @@ def compare(
     workload = replace(workload, scored=scored)
     bills = {}
     for name, model in tqdm(models.items(), desc="counting and scoring", unit="model", leave=False):
-        with counting.evaluating(model):
+        base = first if bills else None  # the same object under two names diverges by zero
+        with counting.evaluating(model), counting.evaluating(first):
             bill = Bill(workload, machine, name=name, **_counts(model, workload))
-            base = first if model is not first else None
             bills[name] = replace(bill, **_quality(model, base, batches, data is None, quality))
-    clocks = {name: _Clock(model, batches, workload) for name, model in models.items()}
+    clocks = {name: Clock(model, batches, workload) for name, model in models.items()}
     for _ in tqdm(range(REPEATS + 1), desc="timing in turn", unit="round", leave=False):
         for clock in clocks.values():
             clock.once()
@@ -99,83 +94,18 @@ def compare(
     return Ledger(tuple(done))
 
 
-def _check(models: dict, data: Data, workload: Workload, quality: object) -> list:
-    """Refuse what cannot be measured, in one sentence; returns the batches to score and time."""
-    if not isinstance(models, dict) or not models:
-        raise TypeError(f"models must be a dict of name: model with at least one, got {models!r}")
-    for name, model in models.items():
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model {name!r} must be a torch.nn.Module, got {type(model).__name__}")
-        if next(model.parameters(), None) is None:
-            raise ValueError(f"model {name!r} has no parameters: there is nothing to measure")
-    if quality is not None and not callable(quality):
-        raise TypeError(f"quality must be a function of the model, got {type(quality).__name__}")
-    for field, least in (("batch", 1), ("prompt", 1), ("generate", 0)):
-        value = getattr(workload, field)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{field} must be a whole number of at least {least}, got {value!r}")
-    _check_devices(models)
-    for name, model in models.items():
-        total = workload.prompt + workload.generate
-        if is_language_model(model) and total > context_of(model):
-            raise ValueError(
-                f"prompt + generate is {total} tokens; "
-                f"model {name!r} reads {context_of(model)} at most"
-            )
-    return _batches(models, data)
-
-
-def _check_devices(models: dict[str, nn.Module]) -> None:
-    devices = {p.device.type for model in models.values() for p in model.parameters()}
-    if len(devices) > 1:
-        raise ValueError(f"models must lie on one device to be compared, got {sorted(devices)}")
-    if not devices <= {"cpu", "cuda"}:
-        raise ValueError(f"model must lie on 'cpu' or 'cuda', got {devices.pop()!r}")
-
-
-def _batches(models: dict[str, nn.Module], data: Data) -> list:
-    device = next(next(iter(models.values())).parameters()).device
-    if data is None:
-        for name, model in models.items():
-            if not is_language_model(model) or vocabulary_of(model) != 256:
-                raise ValueError(
-                    f"data is needed: model {name!r} is not a language model that reads bytes, "
-                    "so the book's validation text cannot be used; give a batch"
-                )
-        context = min(512, *(context_of(model) for model in models.values()))
-        return [
-            b.to(device) for b in corpus.validation_batches(context=context, limit=SCORED_BYTES)
-        ]
-    one = isinstance(data, Tensor | tuple | dict)
-    batches = [data] if one else list(data)
-    if not batches:
-        raise ValueError("data must hold at least one batch, got none")
-    for item in batches:
-        held = (
-            item.values() if isinstance(item, dict) else item if isinstance(item, tuple) else [item]
-        )
-        found = [value for value in held if isinstance(value, Tensor)]
-        if not found or any(value.numel() == 0 for value in found):
-            raise ValueError(
-                "data must be batches of tensors that are not empty, got an empty batch"
-            )
-    return batches
-
-
-def _tokens(batch: Tensor | tuple | dict) -> Tensor:
-    """The tokens (batch, positions) of a batch for a language model."""
-    if isinstance(batch, dict):
-        return batch["input_ids"]
-    return batch[0] if isinstance(batch, tuple) else batch
-
-
 def _counts(model: nn.Module, workload: Workload) -> dict:
     """All that needs no clock."""
     parameters = list(model.parameters())
     flops = counting.flops_per_token(model)
-    attention = counting.attention_flops(model, workload.prompt + workload.generate / 2)
+    # a written token sees the prompt and half of what is written, a read one half of the prompt
+    seen = workload.prompt + workload.generate / 2
+    position = seen if workload.generate else (workload.prompt + 1) / 2
+    attention = counting.attention_flops(model, position)
     state = {n: t for n, t in model.state_dict().items() if isinstance(t, Tensor)}
-    untied = {t.data_ptr(): (n, t.detach().contiguous().clone()) for n, t in state.items()}
+    untied = {
+        (t.data_ptr(), t.shape): (n, t.detach().contiguous().clone()) for n, t in state.items()
+    }
     return {
         "parameters": sum(p.numel() for p in parameters),
         "nonzero_parameters": sum(int(p.count_nonzero()) for p in parameters),
@@ -191,82 +121,17 @@ def _quality(model, base, batches: list, book: bool, quality: Callable | None) -
     found = {"quality": None if quality is None else float(quality(model))}
     if not is_language_model(model):
         return found
-    if base is not None and vocabulary_of(base) != vocabulary_of(model):
+    if base is not None and (
+        not is_language_model(base) or vocabulary_of(base) != vocabulary_of(model)
+    ):
         base = None  # other tokens: nothing to diverge from
-    scores = score(model, [_tokens(b) for b in batches], base)
+    scores = score(model, [tokens_of(b) for b in batches], base)
     found |= {"divergence": scores.divergence, "flips": scores.flips}
     if vocabulary_of(model) == 256:
         found["bits_per_byte"] = scores.bits_per_token
     if book and context_of(model) >= 288:
         found["parses"] = share_that_parses(model)
     return found
-
-
-class _Clock:
-    """Times one model, one round of its workload at a time.
-
-    The first round warms up and does not count.
-    """
-
-    def __init__(self, model: nn.Module, batches: list, workload: Workload) -> None:
-        self.model, self.workload, self.batch = model, workload, batches[0]
-        self.writes = is_language_model(model) and workload.generate > 0
-        self.device = next(model.parameters()).device
-        self.calls, self.firsts, self.steps, self.totals = [], [], [], []
-
-    @torch.inference_mode()
-    def once(self) -> None:
-        """One round: score a batch, then serve the workload."""
-        with counting.evaluating(self.model):
-            self.calls.append(self._timed(self._call))
-            if self.writes:
-                self._generate()
-
-    def _call(self) -> None:
-        if isinstance(self.batch, dict):
-            self.model(**self.batch)
-        elif isinstance(self.batch, tuple):
-            self.model(*self.batch)
-        else:
-            self.model(self.batch)
-
-    def _timed(self, work: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    def _generate(self) -> None:
-        load = self.workload
-        session = Session(self.model, kv_cache=load.kv_cache, capacity=load.prompt + load.generate)
-        tokens = torch.randint(1, vocabulary_of(self.model), (load.batch, load.prompt))
-        state = {"new": tokens.to(self.device)}
-
-        def step() -> None:
-            state["new"] = pick(session.feed(state["new"]), None, 1.0)
-
-        times = [self._timed(step) for _ in range(load.generate)]
-        self.firsts.append(times[0])
-        self.steps.append(median(times[1:]) if times[1:] else None)
-        self.totals.append(sum(times))
-
-    def medians(self) -> dict:
-        """Medians over the rounds that count."""
-        call = median(self.calls[1:])
-        if not is_language_model(self.model):
-            return {"latency_seconds": call}
-        scored = _tokens(self.batch)
-        found = {"scored_per_second": scored.numel() / call}
-        if self.writes:
-            steps = [s for s in self.steps[1:] if s is not None]
-            written = self.workload.batch * self.workload.generate
-            found |= {
-                "ttft_seconds": median(self.firsts[1:]),
-                "latency_seconds": median(steps) if steps else None,
-                "tokens_per_second": written / median(self.totals[1:]),
-            }
-        return found
 
 
 def _peak(model: nn.Module, workload: Workload) -> int | None:

@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from costlab.lm.decoding import decode, is_transformers
-from costlab.lm.model import LanguageModel
+from costlab.lm.model import Config, LanguageModel
 from costlab.lm.pretrained import load_model, save_model
+
+TINY = Config(width=32, layers=1, heads=2, kv_heads=1, head_dim=16, ffn=32, context=8)
 
 
 def write_model(model: nn.Module, folder: Path) -> Path | None:
@@ -50,15 +52,18 @@ def peak_in_new_process(path: Path, dtype: str, workload: dict) -> int | None:
     None where it cannot be told.
     """
     job = {"path": str(path), "dtype": dtype, "threads": torch.get_num_threads()} | workload
-    done = subprocess.run(
-        [sys.executable, "-m", "costlab.bill.memory"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "costlab.bill.memory"],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+    except subprocess.TimeoutExpired:
+        return None
     lines = done.stdout.strip().splitlines()
     return json.loads(lines[-1])["peak"] if done.returncode == 0 and lines else None
 
@@ -78,18 +83,18 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     transformers = Path(job["path"]).is_dir()
     if transformers:
-        from transformers import (
-            AutoModelForCausalLM,
-        )  # before the first reading: code is not the model
-    torch.ones(64, 64) @ torch.ones(64, 64)  # thread pools exist before the first reading
+        from transformers import AutoModelForCausalLM
+    # code and thread pools are not the model: they are there before the first reading
+    torch.ones(64, 64) @ torch.ones(64, 64)
+    decode(LanguageModel(TINY).eval(), torch.ones(1, 2, dtype=torch.long), tokens=2)
     before = resident("VmRSS")
-    if before is not None:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
     dtype = getattr(torch, job["dtype"])
     if transformers:
         model = AutoModelForCausalLM.from_pretrained(job["path"], dtype=dtype).eval()
     else:
         model = load_model(job["path"], dtype=dtype)
+    if before is not None:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the highest: loading is not serving
     prompt = torch.ones(job["batch"], job["prompt"], dtype=torch.long)
     decode(model, prompt, tokens=max(1, job["generate"]), kv_cache=job["kv_cache"])
     after = resident("VmHWM")

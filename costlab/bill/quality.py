@@ -105,15 +105,17 @@ def parses(code: str) -> bool:
             return True
         except SyntaxError:
             pass
+        except (ValueError, MemoryError, RecursionError):
+            return False  # a null byte, or nested too deep
         try:
             return codeop.compile_command(code.rstrip("\n"), symbol="exec") is None
-        except (SyntaxError, ValueError, OverflowError):
+        except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError):
             return False
 
 
 def share_that_parses(model: nn.Module, *, limit: int = PROMPTS) -> float:
     """Share of the likeliest completions of validation functions that parse as Python."""
-    tokens = prompts(limit)
+    tokens = prompts(limit).to(next(model.parameters()).device)
     written = decode(model, tokens, tokens=WRITTEN)
     pairs = zip(tokens.tolist(), written.tolist(), strict=True)
     return sum(parses(function_of(bytes(p), bytes(w))) for p, w in pairs) / len(tokens)

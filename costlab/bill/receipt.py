@@ -22,7 +22,9 @@ GUTTER, WIDTH = "[measured] ", 44
 class Line:
     """One line of a receipt.
 
-    Which field, its words, how to write it, whether it varies, whether less is better.
+    Which field, its words, how to write it, whether it varies, whether less is better. `beside`
+    names a field: where that is known, the line stands there even if its own figure is not, so that
+    a receipt has the same lines on every machine.
     """
 
     field: str
@@ -30,42 +32,49 @@ class Line:
     write: object
     measured: bool = False
     less_is_better: bool | None = True
+    beside: str = ""
+
+
+def three(value: float) -> str:
+    """Three significant digits, written out up to a million: 1010.4 -> '1010'."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def count(value: float) -> str:
     """1234567 -> '1.23 M'."""
     for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+        if abs(value) >= 0.9995 * size:  # 999 900 is 1 M, not 1000 k
+            return f"{three(value / size)}{unit}"
+    return three(value)
 
 
 def size(value: float) -> str:
     """Bytes in decimal units."""
-    return count(value) + "B" if abs(value) >= 1e3 else f"{value:.0f} B"
+    return count(value) + "B" if abs(value) >= 999.5 else f"{value:.0f} B"
 
 
 def memory(value: float) -> str:
     """Bytes in binary units: what a device's memory is counted in."""
-    return f"{value / 2**20:.3g} MiB" if value < 2**30 else f"{value / 2**30:.3g} GiB"
+    unit, name = (2**30, "GiB") if abs(value) >= 2**30 else (2**20, "MiB")
+    return f"{three(value / unit)} {name}"
 
 
 def seconds(value: float) -> str:
     """0.0021 -> '2.1 ms'."""
     for unit, name in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
-        if value >= unit:
-            return f"{value / unit:.3g} {name}"
+        if value >= 0.9995 * unit:
+            return f"{three(value / unit)} {name}"
     return f"{value:.3g} s"
 
 
 def dollars(value: float) -> str:
     """Two decimals from a dollar up, three figures below."""
-    return f"${value:,.2f}" if value >= 1 else f"${value:.3g}"
+    return f"${value:,.2f}" if value >= 0.9995 else f"${value:.3g}"
 
 
 def percent(value: float) -> str:
     """A share as percent, three figures."""
-    return f"{100 * value:.3g} %"
+    return f"{three(100 * value)} %"
 
 
 COST = (
@@ -75,11 +84,11 @@ COST = (
     Line("bytes_on_disk", "on disk", size),
     Line("flops_per_token", "operations per token", count),
     Line("flops_per_token_with_attention", "with attention", count),
-    Line("peak_memory_bytes", "peak memory", memory, True),
+    Line("peak_memory_bytes", "peak memory", memory, True, beside="parameters"),
     Line("ttft_seconds", "to the first token", seconds, True),
     Line("latency_seconds", "per step", seconds, True),
     Line("tokens_per_second", "tokens per second", count, True, False),
-    Line("mfu", "of the data sheet's peak", percent, True, None),
+    Line("mfu", "of the data sheet's peak", percent, True, None, "share_of_peak"),
     Line("share_of_peak", "of the measured peak", percent, True, None),
     Line("bandwidth_share", "of the memory bandwidth", percent, True, None),
     Line("dollars_per_million_scored", "per million read", dollars, True),
@@ -96,26 +105,30 @@ QUALITY = (
 
 def change(line: Line, now: float, before: float | None) -> tuple[str, str]:
     """('▼ 31 %', 'saved') when a line moved since before; two empty strings when it did not."""
-    if not before or now == before:
+    if now is None or not before or abs(now - before) < 0.005 * abs(before):
         return "", ""
-    ratio = now / before - 1
-    if abs(ratio) < 0.005:
-        return "", ""
-    better = line.less_is_better is not None and (ratio < 0) == line.less_is_better
-    mark = f"{'▼' if ratio < 0 else '▲'} {100 * abs(ratio):.0f} %"
+    better = line.less_is_better is not None and (now < before) == line.less_is_better
+    mark = f"{'▼' if now < before else '▲'} {100 * abs(now / before - 1):.0f} %"
     return mark, "saved" if better else "spent" if line.less_is_better is not None else ""
 
 
+def written(line: Line, value: float | None) -> str:
+    """A figure as it is read."""
+    return "unknown" if value is None else line.write(value)
+
+
 def entries(bill: Bill, lines: tuple[Line, ...], before: Bill | None) -> list[tuple]:
-    """(line, value written, change, class of the change) of every line that is known."""
+    """(line, value written, change, class of the change) of every line that is shown."""
     found = []
     for line in lines:
         value = getattr(bill, line.field)
-        if value is not None and not (
-            line.field == "nonzero_parameters" and value == bill.parameters
-        ):
-            old = getattr(before, line.field) if before else None
-            found.append((line, line.write(value), *change(line, value, old)))
+        beside = getattr(bill, line.beside) if line.beside else None
+        if value is None and beside is None:
+            continue
+        if line.field == "nonzero_parameters" and value == bill.parameters:
+            continue
+        old = getattr(before, line.field) if before else None
+        found.append((line, written(line, value), *change(line, value, old)))
     return found
 
 
@@ -196,13 +209,10 @@ def _cells(bills: tuple[Bill, ...]) -> list[tuple[Line, list[tuple[str, str, str
     columns = []
     for line in COLUMNS:
         values = [getattr(bill, line.field) for bill in bills]
-        if all(value is None for value in values):
+        if not line.beside and all(value is None for value in values):
             continue
-        written = [
-            (line.write(v), *change(line, v, values[0])) if v is not None else ("–", "", "")
-            for v in values
-        ]
-        columns.append((line, written))
+        cells = [("–" if v is None else line.write(v), *change(line, v, values[0])) for v in values]
+        columns.append((line, cells))
     return columns
 
 

@@ -87,8 +87,15 @@ class Bill:
         if not isinstance(values, dict) or set(values) != known:
             odd = sorted(known.symmetric_difference(values)) if isinstance(values, dict) else values
             raise ValueError(f"values must hold exactly the fields of a Bill; these differ: {odd}")
-        machine, workload = Machine(**values["machine"]), Workload(**values["workload"])
-        return cls(**values | {"machine": machine, "workload": workload})
+        parts = {}
+        for name, kind in (("machine", Machine), ("workload", Workload)):
+            try:
+                parts[name] = kind(**values[name])
+            except TypeError as error:
+                raise ValueError(
+                    f"{name} must hold the fields of a {kind.__name__}: {error}"
+                ) from error
+        return cls(**values | parts)
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -158,7 +165,10 @@ class Ledger:
     @classmethod
     def from_json(cls, text: str) -> Ledger:
         """The ledger that `to_json` wrote."""
-        return cls(tuple(Bill.from_dict(values) for values in json.loads(text)["bills"]))
+        held = json.loads(text)
+        if not isinstance(held, dict) or set(held) != {"bills"}:
+            raise ValueError("text must be one JSON object with the key 'bills' alone")
+        return cls(tuple(Bill.from_dict(values) for values in held["bills"]))
 
     def __str__(self) -> str:
         return _receipt().table_text(self.bills)
