@@ -70,7 +70,7 @@ def prompts(limit: int = PROMPTS) -> Tensor:
     (limit, PROMPT) bytes, each ending behind a `def` line.
     """
     text = corpus.validation_text()
-    heads = [m.end() for m in re.finditer(rb"^( *)def \w+\([^)]*\)[^:\n]*:\n", text, re.M)]
+    heads = [m.end() for m in re.finditer(rb"^( *)def \w+\([^)\n]*\)[^:\n]*:\n", text, re.M)]
     ends = [end for end in heads if end >= PROMPT]
     chosen = [ends[i * len(ends) // limit] for i in range(limit)] if len(ends) >= limit else ends
     return torch.tensor([list(text[end - PROMPT : end]) for end in chosen])
