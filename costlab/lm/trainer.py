@@ -234,7 +234,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         train(model, recipe, out=args.out, checkpoint_every=args.checkpoint_every)
     except KeyboardInterrupt:
-        print(f"stopped; repeat the command to go on from {args.out}/checkpoint.safetensors")
+        saved = (args.out / "checkpoint.safetensors").exists()
+        where = f"go on from {args.out}/checkpoint.safetensors" if saved else "begin anew"
+        print(f"stopped; repeat the command to {where}")
         return 130
     size = save_model(model, args.out / "weights.safetensors", recipe=asdict(recipe))
     quality = bits_per_byte(model, [b.to(args.device) for b in corpus.validation_batches()])
@@ -243,4 +245,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"costlab train: {error}") from None
