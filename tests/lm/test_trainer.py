@@ -276,6 +276,23 @@ def test_the_command_checks_before_it_works(few, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_module_as_a_command_says_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "costlab.lm.trainer", "--lr", "0"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "costlab train: lr must be positive, got 0.0\n")
+
+
+def test_an_interruption_before_the_first_checkpoint_says_so(few, tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "train", interrupted)
+    assert trainer.main(command(tmp_path)) == 130
+    assert capsys.readouterr().out.endswith("stopped; repeat the command to begin anew\n")
+
+
 def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit) as end:
         trainer.main(["--help"])
