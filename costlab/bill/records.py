@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
 
 from costlab.bill.machine import Machine
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class Ledger:
     def _repr_html_(self) -> str:
         return _receipt().table_html(self.bills)
 
-    def figure(self, **options):
+    def figure(self, **options: str) -> Figure:
         """The book's standard figure: dollars against quality.
 
         `options` as for `figures.money_vs_quality`.

@@ -111,7 +111,9 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.width, kv, bias=False)
         self.o_proj = nn.Linear(inner, config.width, bias=False)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], cache, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KVCache | None, layer: int
+    ) -> Tensor:
         """x (batch, positions, width) -> the same shape."""
         q, k, v = (
             proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
@@ -155,7 +157,9 @@ class Block(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], cache, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KVCache | None, layer: int
+    ) -> Tensor:
         """x (batch, positions, width) -> the same shape."""
         x = x + self.self_attn(self.input_layernorm(x), angles, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))

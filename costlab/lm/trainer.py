@@ -80,7 +80,9 @@ def loss_on(model: nn.Module, windows: Tensor, precision: str = "fp32") -> Tenso
     return F.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer, step: int, run: dict) -> None:
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, run: dict
+) -> None:
     """Write weights, optimizer state and step as one file, whole or not at all."""
     names = {p: n for n, p in model.named_parameters()}
     tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
@@ -89,7 +91,9 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer, step: int, run: dic
     write_whole(tensors, path, {"step": str(step), "run": json.dumps(run)})
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer, run: dict) -> int:
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: dict
+) -> int:
     """Restore a checkpoint in place; returns the number of steps done."""
     tensors, metadata = read_whole(path)
     if not {"run", "step"} <= set(metadata):
