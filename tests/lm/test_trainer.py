@@ -276,6 +276,19 @@ def test_the_command_checks_before_it_works(few, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_text_that_changed_stops_the_run_before_its_first_step(
+    few, tmp_path, monkeypatch
+):
+    def changed(root=None):
+        raise ValueError("validation file pyclbr.py of this Python is changed")
+
+    monkeypatch.setattr(corpus, "validation_text", changed)
+    monkeypatch.setattr(trainer, "loss_on", lambda *args: pytest.fail("a step was made"))
+    with pytest.raises(ValueError, match=r"^validation file pyclbr.py"):
+        trainer.main(command(tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_module_as_a_command_says_one_sentence(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "costlab.lm.trainer", "--lr", "0"],

@@ -91,14 +91,18 @@ def test_the_context_may_be_filled_to_its_end(model):
 
 
 def test_dropout_is_off_while_it_writes_and_back_on_after(peers):
-    model = peers["gpt2"]
+    model, modes = peers["gpt2"], set()
     prompt = torch.randint(99, (1, 5))
     calm = generate(model, prompt, tokens=30)
     model.train()
+    dropout = model.transformer.drop
+    handle = dropout.register_forward_hook(lambda module, *_: modes.add(module.training))
     try:
         assert torch.equal(generate(model, prompt, tokens=30), calm)
+        assert modes == {False}
         assert all(m.training for m in model.modules())
     finally:
+        handle.remove()
         model.eval()
 
 
