@@ -57,16 +57,18 @@ def main() -> None:
     with safe_open(WEIGHTS, "pt") as file:
         recipe = Recipe(**json.loads(file.metadata()["recipe"]))
     text, training = corpus.validation_text(), corpus.training_text()
+    ngrams = {order: ngram_bits_per_byte(text, training, order=order) for order in (3, 4, 5, 6, 7)}
     found = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "validation_bytes": len(text),
         "training_bytes": len(training),
         "bits_per_byte": {
             "the book's model": bits_per_byte(model, corpus.validation_batches()),
-            "n-gram, 5 bytes of context": ngram_bits_per_byte(text, training, order=5),
+            "best n-gram": min(ngrams.values()),
             "lzma after the training text": lzma_bits_per_byte(text, primer=training),
             "lzma alone": lzma_bits_per_byte(text),
         },
+        "ngram_bits_per_byte_by_order": ngrams,
         "parses": {
             "prompts": len(prompts(ALL)),
             "model": share_that_parses(model, limit=ALL),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import operator
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +58,7 @@ def claim(
     figures = f"{value:.4g} {op} {bound:.4g}" + (f" (noise {noise:.2g})" if noise else "")
     if not OPERATORS[op](unlucky, bound):
         raise ClaimError(f"claim does not hold: {text} [{figures}]")
-    print(f"claim holds ({kind}): {text}")
+    print(textwrap.fill(f"claim holds ({kind}): {text}", 76, subsequent_indent="  "))
     print(f"[measured] {figures}" if kind == "measured" else f"  {figures}")
 
 

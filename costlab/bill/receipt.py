@@ -16,6 +16,7 @@ from importlib import resources
 from costlab.bill.records import Bill
 
 GUTTER, WIDTH = "[measured] ", 44
+NOISE = 0.1  # a timing that moved by less is not shown as a change: shared machines wander that far
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ COST = (
     Line("mfu", "of the data sheet's peak", percent, True, None, "share_of_peak"),
     Line("share_of_peak", "of the measured peak", percent, True, None),
     Line("bandwidth_share", "of the memory bandwidth", percent, True, None),
-    Line("dollars_per_million_scored", "per million read", dollars, True),
+    Line("dollars_per_million_scored", "per million scored", dollars, True),
 )
 TOTAL = (Line("dollars_per_million_tokens", "PER MILLION WRITTEN", dollars, True),)
 QUALITY = (
@@ -105,7 +106,8 @@ QUALITY = (
 
 def change(line: Line, now: float, before: float | None) -> tuple[str, str]:
     """('▼ 31 %', 'saved') when a line moved since before; two empty strings when it did not."""
-    if now is None or not before or abs(now - before) < 0.005 * abs(before):
+    least = NOISE if line.measured else 0.005
+    if now is None or not before or abs(now - before) < least * abs(before):
         return "", ""
     better = line.less_is_better is not None and (now < before) == line.less_is_better
     mark = f"{'▼' if now < before else '▲'} {100 * abs(now / before - 1):.0f} %"

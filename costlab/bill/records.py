@@ -119,8 +119,31 @@ class Bill:
         return _receipt().html(self)
 
     def since(self, before: Bill) -> Receipt:
-        """The same receipt with the change of every line since `before`."""
+        """The same receipt with the change of every line since `before`.
+
+        Raises ValueError when the two were measured under other requests, machines or prices; a
+        cache of keys and values may come or go, since the requests stay the same.
+        """
+        check_comparable(self, before)
         return Receipt(self, before)
+
+
+def check_comparable(bill: Bill, other: Bill) -> None:
+    """Refuse to mix bills of different requests, machines or prices, in one sentence."""
+    for what in ("batch", "prompt", "generate", "scored"):
+        here, there = getattr(bill.workload, what), getattr(other.workload, what)
+        if here != there:
+            raise ValueError(
+                f"bills of different workloads are not compared: {what} is {here!r} for "
+                f"{bill.name!r}, {there!r} for {other.name!r}"
+            )
+    for what in ("name", "device", "threads", "price_per_hour"):
+        here, there = getattr(bill.machine, what), getattr(other.machine, what)
+        if here != there:
+            raise ValueError(
+                f"bills of different machines are not compared: {what} is {here!r} for "
+                f"{bill.name!r}, {there!r} for {other.name!r}"
+            )
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,6 +170,10 @@ class Ledger:
     """
 
     bills: tuple[Bill, ...]
+
+    def __post_init__(self) -> None:
+        for bill in self.bills[1:]:
+            check_comparable(bill, self.bills[0])
 
     def __getitem__(self, name: str) -> Bill:
         for bill in self.bills:

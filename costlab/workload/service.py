@@ -17,8 +17,8 @@ class Promise:
 
     def __str__(self) -> str:
         return (
-            f"first token within {self.ttft_seconds:g} s and {self.tpot_seconds:g} s for each "
-            f"further token, for {self.percentile}% of the requests"
+            f"first token in {self.ttft_seconds:g} s, each further one in "
+            f"{self.tpot_seconds:g} s, for {self.percentile}% of requests"
         )
 
 
@@ -49,7 +49,7 @@ class Service:
 
 SERVICE = Service(
     name="Siskin",
-    description="code completion for Python; its model reads and writes bytes, 512 at a time",
+    description="code completion for Python, by a model that reads bytes",
     requests_per_day=4_000_000,
     promise=Promise(ttft_seconds=0.25, tpot_seconds=0.02, percentile=95),
     budget_dollars_per_month=400.0,

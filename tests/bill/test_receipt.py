@@ -4,7 +4,7 @@ import configparser
 import json
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -85,7 +85,8 @@ def test_every_volatile_figure_stands_on_a_measured_line(bill):
         assert row.startswith("[measured] ") == (line.field in VOLATILE), row
         assert row.endswith(line.write(getattr(bill(), line.field)))
     assert lines[-1].startswith("[measured] a processor")
-    assert max(map(len, str(faster(bill).since(bill())).splitlines())) <= 90
+    quick = faster(bill, on={})
+    assert max(map(len, str(quick.since(bill())).splitlines())) <= 90
 
 
 def test_html_measured_elements_hold_the_volatile_figures(bill):
@@ -131,7 +132,7 @@ class Reader(HTMLParser):
 def test_hostile_names_are_text(bill):
     name = '"><script>alert(1)</script><b onload=x> & </td>'
     hostile = bill(name=name, on={"name": name})
-    for html in (hostile._repr_html_(), Ledger((hostile, bill()))._repr_html_()):
+    for html in (hostile._repr_html_(), Ledger((hostile, hostile))._repr_html_()):
         read = Reader(html)
         assert not read.open
         assert {tag for tag, _ in read.tags}.isdisjoint({"script", "b"})
@@ -154,6 +155,29 @@ def test_changes_carry_a_shape_and_what_they_mean(bill):
     assert "▲" not in str(before.since(before))
     assert "▼" not in str(before.since(before))
     assert isinstance(after.since(before), Receipt)
+
+
+def test_a_timing_within_the_noise_is_not_shown_as_a_change(bill):
+    now = bill().tokens_per_second
+    assert "▲" not in str(bill(tokens_per_second=1.09 * now).since(bill()))
+    assert "▲ 11 %" in str(bill(tokens_per_second=1.11 * now).since(bill()))
+    assert "▲ 1 %" in str(bill(bits_per_byte=1.01 * bill().bits_per_byte).since(bill()))
+
+
+def test_bills_of_other_requests_machines_or_prices_are_not_compared(bill):
+    here = bill()
+    for what, value in (("batch", 4), ("prompt", 64), ("generate", 1), ("scored", "the data")):
+        other = replace(here, workload=replace(here.workload, **{what: value}))
+        for refuse in (lambda o=other: here.since(o), lambda o=other: Ledger((here, o))):
+            with pytest.raises(
+                ValueError, match=f"different workloads are not compared: {what} is"
+            ):
+                refuse()
+    for what, value in (("name", "other"), ("threads", 7), ("price_per_hour", 9.0)):
+        with pytest.raises(ValueError, match=f"different machines are not compared: {what} is"):
+            Ledger((here, bill(on={what: value})))
+    naive = replace(here, workload=replace(here.workload, kv_cache=False))
+    assert here.since(naive)  # the requests are the same
 
 
 def test_a_change_of_a_negative_quality_points_the_right_way(bill):
