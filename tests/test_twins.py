@@ -56,7 +56,7 @@ def serving_that_costs_nothing_much() -> float:
     """A service of a hundredth of the machines: training then outweighs years of it."""
     ledger = catalog.serving_ledgers()[0]
     run = next(run for run in catalog.published_runs() if run.id == "deepseek-v3")
-    return run.device_hours / (ledger.devices * ledger.hours / 100)
+    return abs(run.device_hours / (ledger.devices * ledger.hours / 100) - 60)
 
 
 def untrained_bits() -> float:
@@ -93,12 +93,12 @@ def bytes_changed_by_a_stale_cache() -> float:
 
 TWINS = {
     "The busiest hour brings more than twice the traffic of the mean": flat_day,
-    "Some two months of serving cost as much as the training run": serving_that_costs_nothing_much,
-    "The model needs fewer bits than lzma": untrained_bits,
+    "Two months of serving, ten days more or less, cost as much": serving_that_costs_nothing_much,
+    "The model needs fewer bits than lzma alone": untrained_bits,
     # a machine whose memory is as quick as its arithmetic
     "For one token, carrying weights takes longer than the arithmetic": lambda: 1.0,
-    # a step that reached the peak
-    "A step takes more than three times what its arithmetic needs": lambda: 1.0,
+    # a step that runs at its floor
+    "A step takes more than one and a half times its floor": lambda: 1.0,
     "Sixteen tokens at once take less than half of sixteen times one": sixteen_one_by_one,
     # a service that meets its budget
     "The naive service costs more than five times its budget": lambda: 1.0,
@@ -110,7 +110,7 @@ TWINS = {
 
 # Bounds that a cell computes: what they are worth when the notebook is right.
 COMPUTED = {
-    "The model needs fewer bits than lzma": 2.5,
+    "The model needs fewer bits than lzma alone": 2.5,
 }
 
 
