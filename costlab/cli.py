@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     measure.add_argument("--batch", type=int, default=1, help="sequences at a time (1)")
     measure.add_argument("--prompt", type=int, default=128, help="tokens read first (128)")
     measure.add_argument("--generate", type=int, default=128, help="tokens written (128)")
-    measure.add_argument("--price", type=float, help="dollars per machine-hour (catalogue)")
+    measure.add_argument("--price", type=float, help="dollars per machine-hour (catalog)")
     measure.add_argument("--json", action="store_true", help="print JSON")
     catalog = commands.add_parser("catalog", help="dated facts: chips, machines, prices, runs")
     catalog.add_argument("table", nargs="?", help="which table; none lists them")
@@ -63,7 +63,10 @@ def _measure(args: argparse.Namespace, rest: list[str]) -> int:
 def _catalog(args: argparse.Namespace, rest: list[str]) -> int:
     from costlab import catalog
 
-    tables = ("accelerators", "machines", "prices", "published_runs", "serving_ledgers", "models")
+    tables = (
+        "accelerators", "machines", "models", "prices",
+        "published_runs", "serving_ledgers", "serving_results",
+    )  # fmt: skip
     if args.table is None:
         print("\n".join(tables))
         return 0

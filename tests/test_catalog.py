@@ -1,4 +1,4 @@
-"""The catalogue: every row is whole, dated and sourced; what is unknown is None or an error."""
+"""The catalog: every row is whole, dated and sourced; what is unknown is None or an error."""
 
 import csv
 import subprocess
@@ -387,7 +387,7 @@ def test_as_rows_gives_plain_dictionaries_and_keeps_none():
             catalog.as_rows(wrong)
 
 
-def test_importing_the_catalogue_imports_no_torch():
+def test_importing_the_catalog_imports_no_torch():
     code = (
         "import sys, costlab.catalog as c; c.prices(); c.models(); "
         "print(*[m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"

@@ -31,6 +31,13 @@ def test_a_result_round_trips(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_machine_without_git_records_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    results.record("trial", {"bits": 1.5}, seconds=1)
+    assert results.read("trial")["origin"]["commit"] is None
+
+
 def test_a_failed_write_leaves_the_old_result(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     results.record("trial", {"bits": 1.5}, seconds=1)

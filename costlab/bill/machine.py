@@ -10,11 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from costlab import catalog
 from costlab.hardware import processor
+
+CPUS = Path("/sys/devices/system/cpu")
+# Kinds of number that a plain matrix product takes, as data sheets call them.
+PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Machine:
     `sheet_flops` is the data sheet's dense peak, `peak_flops` the best matrix product measured
     here, both in operations per second in `precision`; `bandwidth` the measured bytes per second of
     a large copy. `price_per_hour` is in dollars; `assumed` says that it is the reference price
-    because the catalogue does not know the machine.
+    because the catalog does not know the machine.
     """
 
     name: str
@@ -76,14 +81,16 @@ def this_machine(
 ) -> Machine:
     """Describe and measure the machine this runs on, in under two seconds.
 
-    price: dollars per machine-hour; None looks it up in the catalogue, and where that does not know
+    price: dollars per machine-hour; None looks it up in the catalog, and where that does not know
     the machine takes its stated reference price, marked `assumed`.
+    dtype: the kind of number the model is stored in; the peak is that of float32 for other kinds.
     """
+    dtype = dtype if dtype in PRECISIONS else torch.float32
     number = isinstance(price, int | float) and not isinstance(price, bool)
     if price is not None and not (number and 0 < price < float("inf")):
         raise ValueError(f"price must be a positive number of dollars per hour, got {price!r}")
-    cores, precision = _cores(), str(dtype).removeprefix("torch.")
-    name, sheet, known, origin = _known(device, cores, precision)
+    cores = _cores()
+    name, sheet, known, origin = _known(device, cores, PRECISIONS[dtype])
     assumed = price is None and known is None
     if price is not None:
         known, origin = price, "given by the caller"
@@ -94,7 +101,7 @@ def this_machine(
         device=device,
         cores=cores,
         threads=torch.get_num_threads(),
-        precision=precision,
+        precision=str(dtype).removeprefix("torch."),
         peak_flops=peak_flops(device, dtype, torch.get_num_threads()),
         bandwidth=copy_bandwidth(device, torch.get_num_threads()),
         sheet_flops=sheet,
@@ -105,15 +112,21 @@ def this_machine(
 
 
 def _cores() -> int:
-    """Cores this process may use: on Linux fewer than the machine's where it is confined."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Physical cores this process may use; logical ones where the system does not tell (not Linux).
+
+    On Linux they are fewer than the machine's where the process is confined.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list"
+        cores.add(siblings.read_text() if siblings.is_file() else cpu)
+    return len(cores)
 
 
-def _known(device: str, cores: int, precision: str) -> tuple[str, float | None, float | None, str]:
-    """Name, data-sheet peak, price per hour and its source, as far as the catalogue has them."""
-    sheet_name = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(precision)
+def _known(device: str, cores: int, sheet: str) -> tuple[str, float | None, float | None, str]:
+    """Name, data-sheet peak, price per hour and its source, as far as the catalog has them."""
     if device == "cuda":
         name = torch.cuda.get_device_name(0)
         chip = _accelerator(name)
@@ -121,18 +134,17 @@ def _known(device: str, cores: int, precision: str) -> tuple[str, float | None, 
             return name, None, None, ""
         prices = catalog.prices(chip.id, kind="on-demand")
         known = catalog.price(chip.id).median if prices else None
-        peak = chip.peak_flops(sheet_name) if sheet_name else None
-        return name, peak, known, f"catalogue, median of {chip.id}"
+        return name, chip.peak_flops(sheet), known, f"catalog, median of {chip.id}"
     name = processor()
     machine = catalog.identify_machine(name, cores, _memory_gib())
     if machine is None:
         return name, None, None, ""
-    peak = machine.peak_flops if sheet_name == "fp32" else None
-    return name, peak, machine.price_per_hour, f"catalogue, {machine.id}, {machine.as_of}"
+    peak = machine.peak_flops if sheet == "fp32" else None
+    return name, peak, machine.price_per_hour, f"catalog, {machine.id}, {machine.as_of}"
 
 
 def _accelerator(name: str):
-    """The catalogue's accelerator whose name stands in a CUDA device's name, the longest first."""
+    """The catalog's accelerator whose name stands in a CUDA device's name, the longest first."""
     rows = sorted(catalog.accelerators(), key=lambda row: -len(row.id))
     words = name.lower().replace("nvidia", "").replace("-", " ").split()
     return next((r for r in rows if set(r.id.removesuffix("-sxm").split("-")) <= set(words)), None)

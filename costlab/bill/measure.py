@@ -40,7 +40,7 @@ def measure(
     model is scored on the tokens in it; any other module is timed on its first batch.
     batch, prompt, generate: sequences, tokens each begins with, tokens written to each. generate=0
     generates nothing.
-    price: dollars per machine-hour; None asks the catalogue, and falls back on a stated reference
+    price: dollars per machine-hour; None asks the catalog, and falls back on a stated reference
     price.
     quality: a function of the model that returns a number, for models that are not language models.
 
@@ -118,7 +118,7 @@ def _counts(model: nn.Module, workload: Workload) -> dict:
 
 def _quality(model, base, batches: list, book: bool, quality: Callable | None) -> dict:
     """Quality of one model; against `base` where there is one."""
-    found = {"quality": None if quality is None else float(quality(model))}
+    found = {"quality": None if quality is None else _number(quality(model))}
     if not is_language_model(model):
         return found
     if base is not None and (
@@ -132,6 +132,13 @@ def _quality(model, base, batches: list, book: bool, quality: Callable | None) -
     if book and context_of(model) >= 288:
         found["parses"] = share_that_parses(model)
     return found
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"quality must return a number, got {value!r}") from error
 
 
 def _peak(model: nn.Module, workload: Workload) -> int | None:

@@ -90,7 +90,7 @@ def main() -> None:
     before = resident("VmRSS")
     dtype = getattr(torch, job["dtype"])
     if transformers:
-        model = AutoModelForCausalLM.from_pretrained(job["path"], dtype=dtype).eval()
+        model = AutoModelForCausalLM.from_pretrained(job["path"]).to(dtype).eval()
     else:
         model = load_model(job["path"], dtype=dtype)
     if before is not None:

@@ -163,7 +163,7 @@ def css() -> str:
 
     Each receipt carries it, for hosts that are not the book.
     """
-    rules = (resources.files("costlab") / "receipt.css").read_text()
+    rules = (resources.files("costlab") / "receipt.css").read_text(encoding="utf-8")
     rules = re.sub(r"/\*.*?\*/", "", rules, flags=re.S)
     return re.sub(r"\s*([{};,])\s*", r"\1", re.sub(r"\s+", " ", rules)).strip()
 

@@ -1,4 +1,4 @@
-"""Look things up in the catalogue: by id, with the nearest names offered when there is none."""
+"""Look things up in the catalog: by id, with the nearest names offered when there is none."""
 
 import difflib
 from collections import defaultdict
@@ -20,7 +20,7 @@ from costlab.catalog.records import (
 
 @dataclass(frozen=True)
 class PriceRange:
-    """What one item costs today, as far as the catalogue knows: US dollars per `unit`.
+    """What one item costs today, as far as the catalog knows: US dollars per `unit`.
 
     `rows` holds the newest price of each provider and region, from which `low`, `median` and
     `high` are taken; `oldest` and `newest` are their dates.
@@ -44,13 +44,13 @@ class PriceRange:
 
 
 def _unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not in the catalogue, with the nearest ones that are."""
+    """The error for a name that is not in the catalog, with the nearest ones that are."""
     known = list(dict.fromkeys(known))
     text = str(name).lower().strip()
     near = [k for k in known if text and text in k.lower()]
     near = (near or difflib.get_close_matches(text, known, n=3, cutoff=0.5))[:3]
     if not near:
-        return ValueError(f"unknown {what} {name!r}: the catalogue has {', '.join(known)}.")
+        return ValueError(f"unknown {what} {name!r}: the catalog has {', '.join(known)}.")
     offer = [repr(k) for k in near]
     offer = " or ".join([", ".join(offer[:-1]), offer[-1]] if offer[1:] else offer)
     return ValueError(f"unknown {what} {name!r}: did you mean {offer}?")
@@ -65,7 +65,7 @@ def _by_id(record: type, what: str, name: str):
 
 
 def accelerators() -> tuple[Accelerator, ...]:
-    """All accelerators of the catalogue. Taught in: notebooks/01_the_bill.ipynb."""
+    """All accelerators of the catalog. Taught in: notebooks/01_the_bill.ipynb."""
     return read(Accelerator)
 
 
@@ -75,7 +75,7 @@ def accelerator(id: str) -> Accelerator:
 
 
 def machines() -> tuple[Machine, ...]:
-    """All CPU machines of the catalogue. Taught in: notebooks/01_the_bill.ipynb."""
+    """All CPU machines of the catalog. Taught in: notebooks/01_the_bill.ipynb."""
     return read(Machine)
 
 
@@ -112,7 +112,7 @@ def serving_results(kind: str | None = None) -> tuple[ServingResult, ...]:
 
 
 def _check(what: str, value: str | None, known: Iterable[str]) -> None:
-    """Refuse a value that the catalogue has nowhere; None stands for any."""
+    """Refuse a value that the catalog has nowhere; None stands for any."""
     known = list(known)
     if value is not None and value not in known:
         raise _unknown(what, value, known)
@@ -138,7 +138,7 @@ def prices(
         The rows, newest last; empty where item, kind and provider exist but not together.
 
     Raises:
-        ValueError: an item, kind or provider of which the catalogue has never heard.
+        ValueError: an item, kind or provider of which the catalog has never heard.
     """
     rows = read(Price)
     chips = [row.id for row in accelerators()]  # some of them nobody rents out at a stated price
@@ -186,7 +186,7 @@ def price(item: str, *, kind: str = "on-demand", provider: str | None = None) ->
 
 
 def reference_price(cores: int) -> float:
-    """Dollars per hour assumed for a machine with `cores` physical cores that is not catalogued.
+    """Dollars per hour assumed for a machine with `cores` physical cores that is not catalogd.
 
     It is the median, over the instance families of machines.csv, of the on-demand price per
     physical core-hour, times `cores`. A family counts once, however many of its sizes are listed.
@@ -206,7 +206,7 @@ def reference_price(cores: int) -> float:
 
 
 def identify_machine(cpu_name: str, cores: int, memory_gib: float | None = None) -> Machine | None:
-    """The one catalogued machine that fits what an operating system reports, or None.
+    """The one catalogd machine that fits what an operating system reports, or None.
 
     Different instances share a CPU, so a name and a number of cores rarely prove which it is; the
     memory decides between them (an instance reports a little less than its nominal GiB).
@@ -227,10 +227,10 @@ def identify_machine(cpu_name: str, cores: int, memory_gib: float | None = None)
 
 
 def as_rows(table: Iterable) -> list[dict]:
-    """Rows of the catalogue as plain dictionaries, for a table or a data frame; None stays None.
+    """Rows of the catalog as plain dictionaries, for a table or a data frame; None stays None.
 
     Raises:
-        ValueError: something in `table` is not a row of the catalogue.
+        ValueError: something in `table` is not a row of the catalog.
     """
     if is_dataclass(table):
         table = (table,)

@@ -1,4 +1,4 @@
-"""The rows of the catalogue: one frozen dataclass a table, and the reader that fills them.
+"""The rows of the catalog: one frozen dataclass a table, and the reader that fills them.
 
 Every row carries `source` and `as_of`, the date at which the source says the fact held. Where a
 source gives only a year or a month, `as_of` is its first day, so that an age is never understated;

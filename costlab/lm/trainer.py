@@ -113,7 +113,9 @@ def load_checkpoint(
         if name.startswith("optimizer."):
             owner, key = name[len("optimizer.") :].split("|")
             parameter = parameters[owner]
-            optimizer.state[parameter][key] = tensor.to(parameter.device) if tensor.ndim else tensor
+            # a copy: what was read is a view of the file, which Windows then would not replace
+            device = parameter.device if tensor.ndim else "cpu"
+            optimizer.state[parameter][key] = tensor.to(device, copy=True)
     return step
 
 
@@ -195,6 +197,7 @@ def seconds_per_step(model: nn.Module, recipe: Recipe) -> float:
     for _ in range(2):
         start = time.perf_counter()
         loss_on(model, windows.to(next(model.parameters()).device), recipe.precision).backward()
+        model.lm_head.weight.grad.sum().item()  # a GPU works on after the call: wait for it
         model.zero_grad()
     return time.perf_counter() - start
 
@@ -229,10 +232,19 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"context ({recipe.context}) must not exceed model-context ({config.context})"
         )
+    for name in ("threads", "checkpoint_every"):
+        if given[name] is not None and given[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {given[name]}")
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(recipe.seed)
-    model = LanguageModel(config).to(args.device)
+    try:
+        model = LanguageModel(config).to(args.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device must be one that torch has here, such as 'cpu', got {args.device!r}: {reason}"
+        ) from error
     corpus.validation_text()  # fail now, not after an hour, where the text is not what it should be
     announce(model, recipe, args.out, seconds_per_step(model, recipe))
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from datetime import date
 from importlib import resources
@@ -27,7 +28,7 @@ def read(name: str) -> dict:
     """The recorded result called `name`, such as 'language_model'; ValueError lists the names."""
     if name not in names():
         raise ValueError(f"name must be one of {', '.join(names())}, got {name!r}")
-    return json.loads((FOLDER / f"{name}.json").read_text())
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def record(name: str, values: dict, *, seconds: float) -> Path:
@@ -61,6 +62,8 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """Commit of the sources, with a plus sign when they were changed since."""
+    if shutil.which("git") is None:
+        return None
     git = ["git", "-C", str(FOLDER)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     if head.returncode:

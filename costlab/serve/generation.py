@@ -46,8 +46,10 @@ def generate(
             f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the model's context "
             f"of {context_of(model)}"
         )
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    if not isinstance(temperature, int | float) or not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature!r}")
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**63):
+        raise ValueError(f"seed must be a whole number from 0, or None, got {seed!r}")
     generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
     with evaluating(model):  # dropout would change what is likeliest
         written = decode(
