@@ -34,6 +34,8 @@ def check(
                 f"model {name!r} reads {context_of(model)} at most"
             )
     batches = _validation(models) if data is None else _given(data)
+    device = next(next(iter(models.values())).parameters()).device
+    batches = [_on(device, batch) for batch in batches]
     for name, model in models.items():
         if data is not None and is_language_model(model):
             _check_tokens(name, model, batches)
@@ -73,10 +75,17 @@ def _validation(models: dict[str, nn.Module]) -> list[Tensor]:
                 f"data is needed: model {name!r} is not a language model that reads bytes, "
                 "so the book's validation text cannot be used; give a batch"
             )
-    device = next(next(iter(models.values())).parameters()).device
     context = min(512, *(context_of(model) for model in models.values()))
-    windows = corpus.validation_batches(context=context, batch=4, limit=SCORED_BYTES)
-    return [b.to(device) for b in windows]
+    return corpus.validation_batches(context=context, batch=4, limit=SCORED_BYTES)
+
+
+def _on(device: torch.device | str, batch: Tensor | tuple | dict) -> Tensor | tuple | dict:
+    """A batch on the models' device; the caller's own stays where it is."""
+    if isinstance(batch, dict):
+        return dict(zip(batch, _on(device, tuple(batch.values()))))
+    if isinstance(batch, tuple):
+        return tuple(v.to(device) if isinstance(v, Tensor) else v for v in batch)
+    return batch.to(device)
 
 
 def _given(data: Tensor | tuple | dict | Iterable) -> list[Tensor | tuple | dict]:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from costlab import catalog, compare, measure
 from costlab.bill import Bill, counting, machine, memory, this_machine
+from costlab.bill.checks import _on
 from costlab.lm.pretrained import save_model
 
 SMALL = {"prompt": 8, "generate": 6, "price": 0.36}
@@ -150,6 +151,37 @@ def test_shares_of_the_data_sheet(tiny, quick, monkeypatch):
     bill = measure(tiny(), tokens(), **SMALL)
     check_identities(bill)
     assert bill.mfu == pytest.approx(bill.share_of_peak * sheet.peak_flops / 1e12)
+
+
+def test_cores_are_physical_ones(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(machine, "CPUS", tmp_path)
+    assert machine._cores() == 4, "the system does not tell which share a core"
+    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
+        (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(siblings)
+    assert machine._cores() == 2
+
+
+def test_weights_of_whole_numbers_have_the_peak_of_float32():
+    assert this_machine(price=1.0, dtype=torch.int8).precision == "float32"
+
+
+@pytest.mark.parametrize("form", ["tensor", "tuple", "dict"])
+def test_batches_go_to_the_device_of_the_model(form):
+    given = torch.ones(2, 3)
+    batch = {"tensor": given, "tuple": (given, 5), "dict": {"x": given, "n": 5}}[form]
+    moved = _on("meta", batch)
+    values = {"tensor": lambda m: [m], "tuple": list, "dict": lambda m: list(m.values())}[form]
+    assert values(moved)[0].is_meta
+    assert values(moved)[1:] == ([] if form == "tensor" else [5])
+    assert type(moved) is type(batch)
+    assert not given.is_meta
+
+
+def test_a_quality_that_is_no_number_gets_a_sentence(mlp):
+    with pytest.raises(TypeError, match=r"^quality must return a number, got None$"):
+        measure(mlp, torch.ones(1, 8), quality=lambda model: None, price=1.0)
 
 
 def test_an_unknown_machine_is_billed_at_the_reference_price(monkeypatch):
