@@ -29,12 +29,12 @@ from costlab.lm.pretrained import read_whole, save_model, write_whole
 class Recipe:
     """How to train. Lengths in bytes, `decay` and `warmup` as shares of `steps` and as steps."""
 
-    steps: int = 6000
+    steps: int = 10_000
     batch_size: int = 4
     context: int = 512
     lr: float = 2e-3
     warmup: int = 100
-    decay: int = 1500  # the last steps, over which the learning rate falls to zero
+    decay: int = 5_000  # the last steps, over which the learning rate falls to zero
     weight_decay: float = 0.1
     precision: str = "bf16"
     seed: int = 0
