@@ -1,7 +1,7 @@
 # The Cost Lab. `make book` builds the book, `make test` runs every check; `make help` lists the rest.
 # All that is needed beforehand is Python 3.11; with another name for it: make PYTHON=/path/to/python3.11 …
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 else

@@ -132,6 +132,15 @@ def test_train_from_nothing_to_a_model_that_loads(tmp_path, monkeypatch, capsys)
     assert "bits per byte on validation text" in capsys.readouterr().out
 
 
+def test_a_reader_that_has_seen_enough_gets_no_error():
+    code = "import costlab.cli as c; raise SystemExit(c.main(['catalog', 'prices']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_the_status_reaches_the_shell(tmp_path):
     code = "import costlab.cli as c; raise SystemExit(c.main())"
     done = subprocess.run(
