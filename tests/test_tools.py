@@ -4,14 +4,18 @@ import importlib.util
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from importlib import metadata
 from pathlib import Path
 
+import nbformat
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import costlab
+from costlab.bill import Bill, Machine
+from costlab.bill.records import Workload
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,6 +90,35 @@ def test_versions_agree():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.search(r"^version: (\S+)", citation, re.M)[1] == PROJECT["version"]
     assert costlab.__version__ == PROJECT["version"]
+
+
+@pytest.fixture
+def notebook_with_a_receipt():
+    machine = Machine("a <processor>", "cpu", 2, 2, "float32", 1e11, 1e10, None, 0.1, "", True)
+    bill = Bill(Workload(), machine, name="tiny", parameters=1234, tokens_per_second=476.0)
+    outputs = [
+        nbformat.v4.new_output("display_data", data={"text/plain": text})
+        for text in ("something else", str(bill), "THE COST LAB once more")
+    ]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("bill", outputs=outputs)])
+
+
+def test_the_picture_is_the_first_receipt(notebook_with_a_receipt):
+    picture = tool("picture")
+    lines = picture.receipt(notebook_with_a_receipt)
+    drawn = ElementTree.fromstring(picture.svg(lines))
+    texts = [node.text for node in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[:2] == ["THE COST LAB".center(picture.WIDTH).rstrip(), lines[1]]
+    assert any(re.fullmatch(r"tokens per second \.+ 476", text) for text in texts)
+    assert not any("[measured]" in text for text in texts)
+    assert " ".join(texts).endswith("a <processor>, 2 threads, $0.1 per hour (assumed)")
+    assert max(map(len, texts)) <= picture.WIDTH
+
+
+def test_the_picture_shows_the_figures_of_the_notebook():
+    picture = tool("picture")
+    lines = picture.receipt(nbformat.read(picture.NOTEBOOK, as_version=4))
+    assert picture.PICTURE.read_text(encoding="utf-8") == picture.svg(lines), "run make notebooks"
 
 
 @pytest.fixture

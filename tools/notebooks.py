@@ -251,6 +251,10 @@ def main() -> None:
             stamp_file(path)
     else:
         done = [execute(path) for path in paths]
+        if options.folder == FOLDER:
+            import picture
+
+            picture.draw()
         sys.exit(not all(done))
 
 
