@@ -85,10 +85,10 @@ def main() -> None:
     if transformers:
         from transformers import AutoModelForCausalLM
     # code and thread pools are not the model: they are there before the first reading
-    torch.ones(64, 64) @ torch.ones(64, 64)
-    decode(LanguageModel(TINY).eval(), torch.ones(1, 2, dtype=torch.long), tokens=2)
-    before = resident("VmRSS")
     dtype = getattr(torch, job["dtype"])
+    torch.ones(64, 64, dtype=dtype) @ torch.ones(64, 64, dtype=dtype)
+    decode(LanguageModel(TINY).to(dtype).eval(), torch.ones(1, 2, dtype=torch.long), tokens=2)
+    before = resident("VmRSS")
     if transformers:
         model = AutoModelForCausalLM.from_pretrained(job["path"]).to(dtype).eval()
     else:

@@ -99,7 +99,7 @@ QUALITY = (
     Line("bits_per_byte", "bits per byte", lambda v: f"{v:.3g}"),
     Line("quality", "quality", lambda v: f"{v:.3g}", False, None),
     Line("divergence", "divergence, nats per token", lambda v: f"{v:.2g}"),
-    Line("flips", "flipped likeliest tokens", lambda v: f"{100 * v:.2g} %"),
+    Line("flips", "flipped likeliest tokens", lambda v: f"{float(f'{100 * v:.2g}'):g} %"),
     Line("parses", "completions that parse", lambda v: f"{100 * v:.0f} %", False, False),
 )
 

@@ -185,6 +185,13 @@ def test_a_change_of_a_negative_quality_points_the_right_way(bill):
     assert re.search(r"quality \.+ -2  ▼ 100 %", text)
 
 
+@pytest.mark.parametrize(
+    ("flips", "shown"), [(1.0, "100 %"), (0.0345, "3.5 %"), (0.0004, "0.04 %")]
+)
+def test_a_share_of_flips_has_two_figures_and_no_exponent(bill, flips, shown):
+    assert re.search(rf"flipped likeliest tokens \.+ {shown}$", str(bill(flips=flips)), re.M)
+
+
 def test_a_change_from_nothing_has_no_percentage(bill):
     assert "inf" not in str(bill(flips=0.1).since(bill(flips=0.0)))
     assert "nan" not in str(bill(flips=0.0).since(bill(flips=0.0)))
