@@ -83,7 +83,10 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     transformers = Path(job["path"]).is_dir()
     if transformers:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        with torch.device("meta"):  # a shell without weights: its code, 100 MB, is loaded now
+            AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(job["path"]))
     # code and thread pools are not the model: they are there before the first reading
     dtype = getattr(torch, job["dtype"])
     torch.ones(64, 64, dtype=dtype) @ torch.ones(64, 64, dtype=dtype)

@@ -5,6 +5,8 @@ Everything in the book that generates text goes through `Session`. Taught in not
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor, nn
 
@@ -34,11 +36,12 @@ def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def context_of(model: nn.Module) -> int:
-    """The longest sequence the model can read, in tokens."""
+    """The longest sequence the model can read, in tokens; endless where its config names none."""
     config = model.config
     if isinstance(model, LanguageModel):
         return config.context
-    return getattr(config, "max_position_embeddings", None) or config.n_positions
+    named = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions"))
+    return next(filter(None, named), sys.maxsize)
 
 
 def vocabulary_of(model: nn.Module) -> int:

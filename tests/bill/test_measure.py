@@ -298,7 +298,7 @@ def test_peak_memory_grows_with_the_model(tiny, tmp_path):
 @ON_LINUX
 def test_peak_memory_of_a_transformers_model(gpt2):
     bill = measure(gpt2, tokens(99), **SMALL)
-    assert bill.peak_memory_bytes > 0
+    assert 0 < bill.peak_memory_bytes < 50e6, "the code of transformers is not the model"
 
 
 def test_what_cannot_be_built_again_has_no_known_peak(tiny, mlp, tmp_path, monkeypatch):
