@@ -31,6 +31,26 @@ def seeds():
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def peers():
+    """Tiny models of transformers, by name."""
+    import torch
+
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    llama = transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=99, max_position_embeddings=64, eos_token_id=None,
+    )  # fmt: skip
+    gpt2 = transformers.GPT2Config(
+        n_embd=32, n_layer=2, n_head=4, vocab_size=99, n_positions=64, eos_token_id=None
+    )
+    return {
+        "llama": transformers.LlamaForCausalLM(llama).eval(),
+        "gpt2": transformers.GPT2LMHeadModel(gpt2).eval(),
+    }
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     """Refuse connections to other machines: book and tests promise to need none."""

@@ -86,8 +86,11 @@ def pick(logits: Tensor, generator: torch.Generator | None, temperature: float) 
     """
     if generator is None:
         return logits.argmax(-1, keepdim=True)
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
-    return torch.multinomial(probabilities, 1, generator=generator)
+    heights = torch.softmax(logits.float() / temperature, dim=-1).cumsum(-1)
+    # not torch.multinomial, which draws other tokens from one seed on other kinds of processor
+    points = torch.rand(len(heights), 1, generator=generator, device=heights.device)
+    drawn = torch.searchsorted(heights, points * heights[:, -1:], right=True)
+    return drawn.clamp(max=heights.shape[1] - 1)
 
 
 @torch.inference_mode()

@@ -23,24 +23,6 @@ def tokens(batch: int = 2, length: int = 24, vocab: int = 256) -> torch.Tensor:
     return torch.randint(vocab, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.fixture(scope="module")
-def foreign():
-    """Tiny models of another house, by name."""
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    llama = transformers.LlamaConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, vocab_size=99, max_position_embeddings=64, eos_token_id=None,
-    )  # fmt: skip
-    gpt2 = transformers.GPT2Config(
-        n_embd=32, n_layer=2, n_head=4, vocab_size=99, n_positions=64, eos_token_id=None
-    )
-    return {
-        "llama": transformers.LlamaForCausalLM(llama).eval(),
-        "gpt2": transformers.GPT2LMHeadModel(gpt2).eval(),
-    }
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"kv_heads": 2}, {"kv_heads": 4}, {"kv_heads": 1}, {"rope_theta": 50.0, "norm_eps": 1e-2}],
@@ -95,8 +77,8 @@ def test_cached_decoding_writes_what_the_naive_loop_writes():
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 @pytest.mark.parametrize("kv_cache", [True, False])
-def test_decoding_a_transformers_model_equals_its_own_greedy_loop(foreign, name, kv_cache):
-    model, prompt = foreign[name], tokens(2, 9, 99)
+def test_decoding_a_transformers_model_equals_its_own_greedy_loop(peers, name, kv_cache):
+    model, prompt = peers[name], tokens(2, 9, 99)
     ours = decode(model, prompt, tokens=12, kv_cache=kv_cache)
     theirs = model.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=12, do_sample=False,
@@ -105,8 +87,8 @@ def test_decoding_a_transformers_model_equals_its_own_greedy_loop(foreign, name,
     assert torch.equal(ours, theirs[:, 9:])
 
 
-def test_what_is_known_of_a_model(foreign):
-    for model in foreign.values():
+def test_what_is_known_of_a_model(peers):
+    for model in peers.values():
         assert is_language_model(model)
         assert (context_of(model), vocabulary_of(model)) == (64, 99)
     assert (context_of(tiny()), vocabulary_of(tiny())) == (64, 256)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from costlab import generate
+from costlab.lm.decoding import pick
 from costlab.lm.model import Config, LanguageModel
 
 
@@ -16,23 +17,6 @@ def model():
     for p in model.parameters():
         nn.init.normal_(p, mean=float(p.ndim == 1), std=0.3, generator=dice)
     return model.eval()
-
-
-@pytest.fixture(scope="module")
-def peers():
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    llama = transformers.LlamaConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, vocab_size=99, max_position_embeddings=64, eos_token_id=None,
-    )  # fmt: skip
-    gpt2 = transformers.GPT2Config(
-        n_embd=32, n_layer=2, n_head=4, vocab_size=99, n_positions=64, eos_token_id=None
-    )
-    return {
-        "llama": transformers.LlamaForCausalLM(llama).eval(),
-        "gpt2": transformers.GPT2LMHeadModel(gpt2).eval(),
-    }
 
 
 @pytest.mark.parametrize("seed", [None, 5])
@@ -75,6 +59,19 @@ def test_drawing_depends_on_the_seed_alone(model):
     assert torch.equal(torch.get_rng_state(), dice)
     cold = generate(model, "x", tokens=30, seed=1, temperature=1e-4)
     assert cold == generate(model, "x", tokens=30)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    shares = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    dice = torch.Generator().manual_seed(0)
+    logits = shares.log().expand(20_000, -1)
+    drawn = pick(logits, dice, 1.0)
+    assert drawn.shape == (20_000, 1)
+    found = drawn.flatten().bincount(minlength=6) / 20_000
+    assert torch.allclose(found, shares, atol=0.02)
+    assert not found[shares == 0].any()
+    colder = pick(logits, dice, 0.5).flatten().bincount(minlength=6) / 20_000
+    assert torch.allclose(colder, shares**2 / (shares**2).sum(), atol=0.02)
 
 
 def test_a_batch_of_tokens(model):
