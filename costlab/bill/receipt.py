@@ -34,6 +34,7 @@ class Line:
     measured: bool = False
     less_is_better: bool | None = True
     beside: str = ""
+    noise: float = 0.005  # a smaller relative change is not shown
 
 
 def three(value: float) -> str:
@@ -100,13 +101,19 @@ QUALITY = (
     Line("quality", "quality", lambda v: f"{v:.3g}", False, None),
     Line("divergence", "divergence, nats per token", lambda v: f"{v:.2g}"),
     Line("flips", "flipped likeliest tokens", lambda v: f"{float(f'{100 * v:.2g}'):g} %"),
-    Line("parses", "completions that parse", lambda v: f"{100 * v:.0f} %", False, False),
+    Line(
+        "parses",
+        "completions that parse",
+        lambda v: f"{100 * v:.0f} %",
+        less_is_better=False,
+        noise=0.12,  # 64 drawn completions
+    ),
 )
 
 
 def change(line: Line, now: float, before: float | None) -> tuple[str, str]:
     """('▼ 31 %', 'saved') when a line moved since before; two empty strings when it did not."""
-    least = NOISE if line.measured else 0.005
+    least = NOISE if line.measured else line.noise
     if now is None or not before or abs(now - before) < least * abs(before):
         return "", ""
     better = line.less_is_better is not None and (now < before) == line.less_is_better
