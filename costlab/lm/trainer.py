@@ -27,21 +27,22 @@ from costlab.lm.pretrained import read_whole, save_model, write_whole
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. Lengths in bytes, `decay` and `warmup` as shares of `steps` and as steps."""
+    """How to train: lengths in bytes, the rest in steps. `steps` counts all of them."""
 
     steps: int = 10_000
     batch_size: int = 4
     context: int = 512
     lr: float = 2e-3
     warmup: int = 100
-    decay: int = 5_000  # the last steps, over which the learning rate falls to zero
+    decay: int = 5_000  # steps over which the learning rate falls to zero
+    again: tuple[int, ...] = ()  # steps of each round after that, from 0.4, 0.2, … to zero
     weight_decay: float = 0.1
     precision: str = "bf16"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name == "precision":
+            if name in ("precision", "again"):
                 continue
             whole = name not in ("lr", "weight_decay")
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
@@ -50,15 +51,38 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 0, got {value}")
             if value == 0 and name in ("steps", "batch_size", "context", "lr"):
                 raise ValueError(f"{name} must be positive, got {value}")
+        object.__setattr__(self, "again", tuple(self.again))  # a list, where it was read from JSON
+        if not all(isinstance(n, int) and n > 0 for n in self.again) or self.first < 1:
+            raise ValueError(
+                f"again must be whole numbers above 0 whose sum is less than steps ({self.steps}), "
+                f"got {self.again}"
+            )
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"precision must be 'bf16' or 'fp32', got {self.precision!r}")
 
     def rate(self, step: int) -> float:
         """Share of the full learning rate at `step`.
 
-        Linear warm-up, constant, linear decay to zero.
+        Linear warm-up, constant, linear decay to zero; then the rounds of `again`
+        (arXiv:1608.03983).
         """
-        return min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / max(1, self.decay))
+        end, top = self.first, 0.4
+        if step < end:
+            return min(1.0, (step + 1) / max(1, self.warmup), (end - step) / max(1, self.decay))
+        for length in self.again:
+            end += length
+            if step < end:
+                return top * (end - step) / length
+            top /= 2
+        return 0.0
+
+    @property
+    def first(self) -> int:
+        """Steps of the first round."""
+        return self.steps - sum(self.again)
+
+
+SHIPPED = Recipe(steps=12_200, again=(1_600, 600))  # what the weights of the book were trained with
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -99,10 +123,12 @@ def load_checkpoint(
     if not {"run", "step"} <= set(metadata):
         raise ValueError(f"{path} is not a checkpoint of this trainer; use another --out")
     before, step = json.loads(metadata["run"]), int(metadata["step"])
+    before["again"] = tuple(before.get("again", ()))  # JSON knows lists only
     # steps and decay may change between runs: before the decay both runs are the same run
     changed = {k: before.get(k) for k in run if before.get(k) != run[k]}
-    decayed = any(step - 1 > r["steps"] - r["decay"] for r in (before, run))
-    different = {k: v for k, v in changed.items() if k not in ("steps", "decay") or decayed}
+    decayed = any(step - 1 > r["steps"] - sum(r["again"]) - r["decay"] for r in (before, run))
+    length = ("steps", "decay", "again")
+    different = {k: v for k, v in changed.items() if k not in length or decayed}
     if different:
         raise ValueError(
             f"checkpoint {path} is of another run: there {different}; use another --out"
@@ -209,12 +235,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--checkpoint-every", type=int, default=250, help="steps (250)")
     options.add_argument("--threads", type=int, help="CPU threads (torch's own choice)")
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for kind in (Config, Recipe):
+    for kind in (Config(), SHIPPED):
         for field in fields(kind):
-            name = "--model-context" if (kind, field.name) == (Config, "context") else field.name
-            name = "--" + name.lstrip("-").replace("_", "-")
-            options.add_argument(name, type=type(field.default), default=field.default,
-                                 help=f"({field.default})")  # fmt: skip
+            model_context = isinstance(kind, Config) and field.name == "context"
+            name = "--model-context" if model_context else "--" + field.name.replace("_", "-")
+            default = getattr(kind, field.name)
+            many = {"type": int, "nargs": "*"} if isinstance(default, tuple) else {}
+            kind_of = {"type": type(default)} | many
+            options.add_argument(name, **kind_of, default=default, help=f"({default})")
     return options
 
 
