@@ -369,7 +369,6 @@ def test_peak_memory_from(how, tiny, tmp_path):
         ({"price": "3"}, ValueError, "price must be a positive number .* got '3'"),
         ({"quality": 0.5}, TypeError, "quality must be a function of the model, got float"),
     ],
-    ids=str,
 )
 def test_bad_input_gets_a_sentence_before_any_work(change, error, sentence):
     calls = []
