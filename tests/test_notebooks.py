@@ -615,3 +615,10 @@ def test_begin_names_a_bad_argument(bad):
 
     with pytest.raises(ValueError, match=next(iter(bad))):
         notebook.begin(**bad)
+
+
+def test_executing_keeps_the_description_of_the_page():
+    nb = new_notebook(metadata={"myst": {"html_meta": {"description": "d"}}, "x": 1})
+    notebooks.normalize(nb)
+    assert nb.metadata["myst"] == {"html_meta": {"description": "d"}}
+    assert "x" not in nb.metadata

@@ -88,7 +88,8 @@ def stamp(nb: nbformat.NotebookNode, name: str, url: str) -> None:
 
 def normalize(nb: nbformat.NotebookNode) -> None:
     """Leave in the file only what a reader or the book uses, the same on every machine."""
-    nb.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+    kept = {"myst": nb.metadata["myst"]} if "myst" in nb.metadata else {}  # the page's description
+    nb.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE} | kept)
     nb.nbformat, nb.nbformat_minor = 4, 5
     seen: set[str] = set()
     for cell in nb.cells:
