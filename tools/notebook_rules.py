@@ -213,7 +213,7 @@ def lengths(nb: nbformat.NotebookNode) -> Iterator[Problem]:
 def metadata(nb: nbformat.NotebookNode) -> Iterator[Problem]:
     """No trace of when and where a notebook was run."""
     kernel = nb.metadata.get("kernelspec", {}).get("name")
-    if kernel != "python3" or set(nb.metadata) - {"kernelspec", "language_info"}:
+    if kernel != "python3" or set(nb.metadata) - {"kernelspec", "language_info", "myst"}:
         yield Problem("metadata", None, "metadata of one machine: run --execute")
     for number, cell in enumerate(nb.cells, 1):
         if {"execution", "ExecuteTime", "colab"} & set(cell.metadata):
