@@ -128,22 +128,22 @@ class Bill:
         return Receipt(self, before)
 
 
+COMPARED = {
+    "workload": ("batch", "prompt", "generate", "scored"),
+    "machine": ("name", "device", "threads", "price_per_hour"),
+}
+
+
 def check_comparable(bill: Bill, other: Bill) -> None:
     """Refuse to mix bills of different requests, machines or prices, in one sentence."""
-    for what in ("batch", "prompt", "generate", "scored"):
-        here, there = getattr(bill.workload, what), getattr(other.workload, what)
-        if here != there:
-            raise ValueError(
-                f"bills of different workloads are not compared: {what} is {here!r} for "
-                f"{bill.name!r}, {there!r} for {other.name!r}"
-            )
-    for what in ("name", "device", "threads", "price_per_hour"):
-        here, there = getattr(bill.machine, what), getattr(other.machine, what)
-        if here != there:
-            raise ValueError(
-                f"bills of different machines are not compared: {what} is {here!r} for "
-                f"{bill.name!r}, {there!r} for {other.name!r}"
-            )
+    for part, names in COMPARED.items():
+        for what in names:
+            here, there = getattr(getattr(bill, part), what), getattr(getattr(other, part), what)
+            if here != there:
+                raise ValueError(
+                    f"bills of different {part}s are not compared: {what} is {here!r} for "
+                    f"{bill.name!r}, {there!r} for {other.name!r}"
+                )
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,6 +8,7 @@ pass costs twice the forward pass.
 
 
 def flops_per_token(parameters: float) -> float:
+    """Operations to generate one token: two for each parameter."""
     return 2 * parameters
 
 

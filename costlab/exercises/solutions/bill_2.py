@@ -8,6 +8,7 @@ token by the same factor: that is what most of this book does.
 
 
 def dollars_per_million(price_per_hour: float, tokens_per_second: float) -> float:
+    """Dollars for a million generated tokens."""
     tokens_per_hour = tokens_per_second * 3600
     return price_per_hour / tokens_per_hour * 1_000_000
 

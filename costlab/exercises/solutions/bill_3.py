@@ -17,6 +17,7 @@ def monthly_dollars(
     tokens_per_second: float,
     price_per_hour: float,
 ) -> float:
+    """Dollars for 30 days of the whole machines that the busiest moment needs."""
     machines = math.ceil(requests_per_second * tokens_per_request / tokens_per_second)
     return machines * price_per_hour * 24 * 30
 
