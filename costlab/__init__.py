@@ -19,10 +19,12 @@ _HOME = {
     "claim": "costlab.bill.claims",
     "source": "costlab.bill.claims",
     "generate": "costlab.serve.generation",
+    "quantize": "costlab.compress.quantization",
 }
 _PACKAGES = (
     "bill",
     "catalog",
+    "compress",
     "exercises",
     "figures",
     "lm",

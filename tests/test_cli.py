@@ -17,10 +17,7 @@ from costlab.lm.model import Config, LanguageModel
 from costlab.lm.pretrained import load_model, save_model
 
 SHAPE = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8, "ffn": 48}
-PLAN = (
-    "--steps 3 --again --batch-size 2 --context 32 --decay 1 --warmup 1 --model-context 64 "
-    "--device cpu"
-)
+PLAN = "--steps 3 --batch-size 2 --context 32 --decay 1 --warmup 1 --model-context 64 --device cpu"
 
 
 @pytest.fixture

@@ -28,7 +28,15 @@ RANK = {
     "workload": 4,
     "bill": 5,
 }
-RANK |= {"modules": 6, "compress": 7, "parallel": 7, "optimize": 7, "serve": 8, "report": 9}
+RANK |= {
+    "modules": 6,
+    "calibration": 6.5,
+    "compress": 7,
+    "parallel": 7,
+    "optimize": 7,
+    "serve": 8,
+    "report": 9,
+}
 RANK |= {"exercises": 10, "notebook": 10, "cli": 11}
 NO_TORCH = ["catalog", "estimate", "workload"]
 

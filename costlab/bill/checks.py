@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from costlab.bill.counting import tensors
 from costlab.bill.records import Workload
 from costlab.lm import corpus
-from costlab.lm.decoding import context_of, is_language_model, vocabulary_of
+from costlab.lm.decoding import context_of, first_weight, is_language_model, vocabulary_of
 
 Data = Tensor | tuple | dict | Iterable | None
 SCORED_BYTES = 32_768  # of validation text, taken evenly: a quarter of it
@@ -33,12 +34,12 @@ def check(
                 f"prompt + generate is {total} tokens; "
                 f"model {name!r} reads {context_of(model)} at most"
             )
-    batches = _validation(models) if data is None else _given(data)
-    device = next(next(iter(models.values())).parameters()).device
-    batches = [_on(device, batch) for batch in batches]
+    batches = _validation(models) if data is None else batches_of(data)
+    device = first_weight(next(iter(models.values()))).device
+    batches = [on_device(device, batch) for batch in batches]
     for name, model in models.items():
         if data is not None and is_language_model(model):
-            _check_tokens(name, model, batches)
+            check_tokens(name, model, batches)
     return batches
 
 
@@ -58,9 +59,9 @@ def _check_models(models: dict[str, nn.Module]) -> None:
             raise TypeError(f"names in models must be text, got {name!r}")
         if not isinstance(model, nn.Module):
             raise TypeError(f"model {name!r} must be a torch.nn.Module, got {type(model).__name__}")
-        if next(model.parameters(), None) is None:
+        if not tensors(model):
             raise ValueError(f"model {name!r} has no parameters: there is nothing to measure")
-    devices = {p.device.type for model in models.values() for p in model.parameters()}
+    devices = {t.device.type for model in models.values() for t in tensors(model)}
     if len(devices) > 1:
         raise ValueError(f"models must lie on one device to be compared, got {sorted(devices)}")
     if not devices <= {"cpu", "cuda"}:
@@ -79,24 +80,26 @@ def _validation(models: dict[str, nn.Module]) -> list[Tensor]:
     return corpus.validation_batches(context=context, batch=4, limit=SCORED_BYTES)
 
 
-def _on(device: torch.device | str, batch: Tensor | tuple | dict) -> Tensor | tuple | dict:
+def on_device(device: torch.device | str, batch: Tensor | tuple | dict) -> Tensor | tuple | dict:
     """A batch on the models' device; the caller's own stays where it is."""
     if isinstance(batch, dict):
-        return dict(zip(batch, _on(device, tuple(batch.values()))))
+        return dict(zip(batch, on_device(device, tuple(batch.values()))))
     if isinstance(batch, tuple):
         return tuple(v.to(device) if isinstance(v, Tensor) else v for v in batch)
     return batch.to(device)
 
 
-def _given(data: Tensor | tuple | dict | Iterable) -> list[Tensor | tuple | dict]:
-    """The caller's batches as a list."""
+def batches_of(
+    data: Tensor | tuple | dict | Iterable, *, name: str = "data"
+) -> list[Tensor | tuple | dict]:
+    """The caller's batches as a list; errors call them by `name`."""
     if isinstance(data, str | bytes) or not isinstance(data, Tensor | Iterable):
         raise TypeError(
-            f"data must be a batch (tensor, tuple or dict) or batches, got {type(data).__name__}"
+            f"{name} must be a batch (tensor, tuple or dict) or batches, got {type(data).__name__}"
         )
     batches = [data] if isinstance(data, Tensor | tuple | dict) else list(data)
     if not batches:
-        raise ValueError("data must hold at least one batch, got none")
+        raise ValueError(f"{name} must hold at least one batch, got none")
     for item in batches:
         if not isinstance(item, Tensor | tuple | dict):
             raise TypeError(f"a batch must be a tensor, tuple or dict, got {type(item).__name__}")
@@ -105,29 +108,32 @@ def _given(data: Tensor | tuple | dict | Iterable) -> list[Tensor | tuple | dict
         found = [value for value in held if isinstance(value, Tensor)]
         if not found or any(value.numel() == 0 for value in found):
             raise ValueError(
-                "data must be batches of tensors that are not empty, got an empty batch"
+                f"{name} must be batches of tensors that are not empty, got an empty batch"
             )
     return batches
 
 
-def _check_tokens(name: str, model: nn.Module, batches: list[Tensor | tuple | dict]) -> None:
-    """Whether a language model can read and score these batches."""
+def check_tokens(
+    name: str, model: nn.Module, batches: list[Tensor | tuple | dict], *, argument: str = "data"
+) -> None:
+    """Whether a language model can read and score these batches; errors call them `argument`."""
     longest, vocabulary = context_of(model), vocabulary_of(model)
     for batch in batches:
         tokens = tokens_of(batch)
         if not isinstance(tokens, Tensor):
-            raise ValueError("data for a language model must hold its tokens as 'input_ids'")
+            raise ValueError(f"{argument} for a language model must hold its tokens as 'input_ids'")
         if tokens.dtype not in (torch.int64, torch.int32) or tokens.ndim != 2:
             raise ValueError(
-                "data for a language model must be int64 tokens (batch, positions), "
+                f"{argument} for a language model must be int64 tokens (batch, positions), "
                 f"got {tokens.dtype} of shape {tuple(tokens.shape)}"
             )
         if not 2 <= tokens.shape[1] <= longest:
             raise ValueError(
-                f"data has {tokens.shape[1]} positions; model {name!r} scores from 2 to {longest}"
+                f"{argument} has {tokens.shape[1]} positions; "
+                f"model {name!r} scores from 2 to {longest}"
             )
         if not 0 <= tokens.min() <= tokens.max() < vocabulary:
             raise ValueError(
-                f"data holds tokens from {tokens.min()} to {tokens.max()}; "
+                f"{argument} holds tokens from {tokens.min()} to {tokens.max()}; "
                 f"model {name!r} knows 0 to {vocabulary - 1}"
             )

@@ -11,7 +11,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from costlab.lm.decoding import is_language_model
+from costlab.lm.decoding import first_weight, is_language_model
 from costlab.lm.model import LanguageModel
 
 
@@ -32,6 +32,14 @@ def matrices(
 def tensors(model: nn.Module) -> list[Tensor]:
     """Every parameter and buffer once, tied ones too."""
     return list({id(t): t for t in chain(model.parameters(), model.buffers())}.values())
+
+
+def weights(model: nn.Module) -> Iterator[Tensor]:
+    """Every parameter once, and the weights that stand behind the codes of quantized layers."""
+    yield from model.parameters()
+    for module in model.modules():
+        if hasattr(module, "float_weight"):
+            yield module.float_weight()
 
 
 def bytes_in_memory(model: nn.Module) -> int:
@@ -74,7 +82,7 @@ def kv_bytes_per_token(model: nn.Module) -> float | None:
     """
     if not is_language_model(model):
         return None
-    size = next(model.parameters()).element_size()
+    size = first_weight(model).element_size()
     if isinstance(model, LanguageModel):
         blocks = model.model.layers
         channels = sum(

@@ -19,7 +19,12 @@ from costlab.hardware import processor
 
 CPUS = Path("/sys/devices/system/cpu")
 # Kinds of number that a plain matrix product takes, as data sheets call them.
-PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+PRECISIONS = {
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+    torch.int8: "int8",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def peak_flops(device: str, dtype: torch.dtype, threads: int) -> float:
     sizes, best = (4096, 8192) if device == "cuda" else (512, 1024), 0.0
     for size in sizes:
         a = torch.ones(size, size, dtype=dtype, device=device)
-        best = max(best, 2 * size**3 / best_of(lambda a=a: a @ a, device))
+        multiply = torch._int_mm if dtype == torch.int8 else torch.mm
+        best = max(best, 2 * size**3 / best_of(lambda a=a, f=multiply: f(a, a.t()), device))
     return best
 
 
@@ -83,7 +89,8 @@ def this_machine(
 
     price: dollars per machine-hour; None looks it up in the catalog, and where that does not know
     the machine takes its stated reference price, marked `assumed`.
-    dtype: the kind of number the model is stored in; the peak is that of float32 for other kinds.
+    dtype: the kind of number the model computes in, int8 where it multiplies integers; the peak is
+    that of float32 for other kinds.
     """
     dtype = dtype if dtype in PRECISIONS else torch.float32
     number = isinstance(price, int | float) and not isinstance(price, bool)

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from costlab.bill import counting, memory
 from costlab.bill.checks import Data, check, tokens_of
-from costlab.bill.machine import this_machine
+from costlab.bill.machine import Machine, this_machine
 from costlab.bill.quality import score, share_that_parses
 from costlab.bill.records import Bill, Ledger, Workload
 from costlab.bill.timing import Clock
-from costlab.lm.decoding import context_of, is_language_model, vocabulary_of
+from costlab.lm.decoding import context_of, first_weight, is_language_model, vocabulary_of
 
 REPEATS = 5  # timed runs of the whole workload; medians are reported
 
@@ -73,15 +74,13 @@ def compare(
     workload = Workload(batch, prompt, generate, kv_cache)
     batches = check(models, data, workload, quality)
     first = next(iter(models.values()))
-    parameter = next(first.parameters())
-    machine = this_machine(price=price, device=parameter.device.type, dtype=parameter.dtype)
     scored = "validation text" if data is None and is_language_model(first) else "the data given"
     workload = replace(workload, scored=scored)
     bills = {}
     for name, model in tqdm(models.items(), desc="counting and scoring", unit="model", leave=False):
         base = first if bills else None  # the same object under two names diverges by zero
         with counting.evaluating(model), counting.evaluating(first):
-            bill = Bill(workload, machine, name=name, **_counts(model, workload))
+            bill = Bill(workload, _machine(model, price), name=name, **_counts(model, workload))
             bills[name] = replace(bill, **_quality(model, base, batches, data is None, quality))
     clocks = {name: Clock(model, batches, workload) for name, model in models.items()}
     for _ in tqdm(range(REPEATS + 1), desc="timing in turn", unit="round", leave=False):
@@ -94,9 +93,17 @@ def compare(
     return Ledger(tuple(done))
 
 
+def _machine(model: nn.Module, price: float | None) -> Machine:
+    """This machine with the peak for the numbers that the model multiplies."""
+    weight = first_weight(model)
+    integer = any(getattr(module, "integer", False) for module in model.modules())
+    dtype = torch.int8 if integer else weight.dtype
+    return this_machine(price=price, device=weight.device.type, dtype=dtype)
+
+
 def _counts(model: nn.Module, workload: Workload) -> dict:
     """All that needs no clock."""
-    parameters = list(model.parameters())
+    held = [(w.numel(), int(w.count_nonzero())) for w in counting.weights(model)]
     flops = counting.flops_per_token(model)
     # a written token sees the prompt and half of what is written, a read one half of the prompt
     seen = workload.prompt + workload.generate / 2
@@ -107,8 +114,8 @@ def _counts(model: nn.Module, workload: Workload) -> dict:
         (t.data_ptr(), t.shape): (n, t.detach().contiguous().clone()) for n, t in state.items()
     }
     return {
-        "parameters": sum(p.numel() for p in parameters),
-        "nonzero_parameters": sum(int(p.count_nonzero()) for p in parameters),
+        "parameters": sum(n for n, _ in held),
+        "nonzero_parameters": sum(nonzero for _, nonzero in held),
         "bytes_in_memory": counting.bytes_in_memory(model),
         "bytes_on_disk": len(to_safetensors(dict(untied.values()))),
         "flops_per_token": flops,
@@ -146,7 +153,7 @@ def _peak(model: nn.Module, workload: Workload) -> int | None:
 
     On a GPU and for kinds that cannot be written down it stays unknown.
     """
-    parameter = next(model.parameters())
+    parameter = first_weight(model)
     if parameter.device.type != "cpu" or not is_language_model(model):
         return None
     with tempfile.TemporaryDirectory() as folder:

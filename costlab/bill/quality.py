@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from costlab.lm import corpus
-from costlab.lm.decoding import decode, logits_of
+from costlab.lm.decoding import decode, first_weight, logits_of
 
 PROMPT, WRITTEN, PROMPTS = 192, 96, 64  # bytes before, bytes written, completions judged
 
@@ -119,7 +119,7 @@ def share_that_parses(model: nn.Module, *, limit: int = PROMPTS, seed: int = 0) 
     Drawn at temperature 0.5 from a fixed seed: always taking the likeliest byte makes small models
     repeat themselves.
     """
-    tokens = prompts(limit).to(next(model.parameters()).device)
+    tokens = prompts(limit).to(first_weight(model).device)
     dice = torch.Generator(tokens.device).manual_seed(seed)
     written = decode(model, tokens, tokens=WRITTEN, generator=dice, temperature=0.5)
     pairs = zip(tokens.tolist(), written.tolist(), strict=True)

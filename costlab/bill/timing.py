@@ -15,7 +15,7 @@ from torch import nn
 from costlab.bill.checks import tokens_of
 from costlab.bill.counting import evaluating
 from costlab.bill.records import Workload
-from costlab.lm.decoding import Session, is_language_model, pick, vocabulary_of
+from costlab.lm.decoding import Session, first_weight, is_language_model, pick, vocabulary_of
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
     def __init__(self, model: nn.Module, batches: list, workload: Workload) -> None:
         self.model, self.workload, self.batch = model, workload, batches[0]
         self.writes = is_language_model(model) and workload.generate > 0
-        self.device = next(model.parameters()).device
+        self.device = first_weight(model).device
         self.calls, self.firsts, self.steps, self.totals = [], [], [], []
 
     @torch.inference_mode()

@@ -6,6 +6,7 @@ Everything in the book that generates text goes through `Session`. Taught in not
 from __future__ import annotations
 
 import sys
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,12 @@ def context_of(model: nn.Module) -> int:
         return config.context
     named = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions"))
     return next(filter(None, named), sys.maxsize)
+
+
+def first_weight(model: nn.Module) -> Tensor:
+    """A model's first floating-point parameter or buffer: it tells device and kind of number."""
+    held = chain(model.parameters(), model.buffers())
+    return next(tensor for tensor in held if tensor.is_floating_point())
 
 
 def vocabulary_of(model: nn.Module) -> int:

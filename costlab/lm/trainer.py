@@ -27,22 +27,21 @@ from costlab.lm.pretrained import read_whole, save_model, write_whole
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: lengths in bytes, the rest in steps. `steps` counts all of them."""
+    """How to train: `context` in bytes, `steps`, `warmup` and `decay` in steps."""
 
     steps: int = 10_000
     batch_size: int = 4
     context: int = 512
     lr: float = 2e-3
     warmup: int = 100
-    decay: int = 5_000  # steps over which the learning rate falls to zero
-    again: tuple[int, ...] = ()  # steps of each round after that, from 0.4, 0.2, … to zero
+    decay: int = 5_000  # the last steps, over which the learning rate falls to zero
     weight_decay: float = 0.1
     precision: str = "bf16"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name in ("precision", "again"):
+            if name == "precision":
                 continue
             whole = name not in ("lr", "weight_decay")
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
@@ -51,38 +50,16 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 0, got {value}")
             if value == 0 and name in ("steps", "batch_size", "context", "lr"):
                 raise ValueError(f"{name} must be positive, got {value}")
-        object.__setattr__(self, "again", tuple(self.again))  # a list, where it was read from JSON
-        if not all(isinstance(n, int) and n > 0 for n in self.again) or self.first < 1:
-            raise ValueError(
-                f"again must be whole numbers above 0 whose sum is less than steps ({self.steps}), "
-                f"got {self.again}"
-            )
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"precision must be 'bf16' or 'fp32', got {self.precision!r}")
 
     def rate(self, step: int) -> float:
-        """Share of the full learning rate at `step`.
-
-        Linear warm-up, constant, linear decay to zero; then the rounds of `again`
-        (arXiv:1608.03983).
-        """
-        end, top = self.first, 0.4
-        if step < end:
-            return min(1.0, (step + 1) / max(1, self.warmup), (end - step) / max(1, self.decay))
-        for length in self.again:
-            end += length
-            if step < end:
-                return top * (end - step) / length
-            top /= 2
-        return 0.0
-
-    @property
-    def first(self) -> int:
-        """Steps of the first round."""
-        return self.steps - sum(self.again)
+        """Share of the full learning rate at `step`: warm-up, constant, decay to zero."""
+        left = self.steps - step
+        return min(1.0, (step + 1) / max(1, self.warmup), left / max(1, self.decay))
 
 
-SHIPPED = Recipe(steps=12_200, again=(1_600, 600))  # what the weights of the book were trained with
+SHIPPED = Recipe(steps=16_000, decay=9_000)  # what the weights of the book were trained with
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -93,7 +70,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95), fused=True)
 
 
 def loss_on(model: nn.Module, windows: Tensor, precision: str = "fp32") -> Tensor:
@@ -123,12 +100,10 @@ def load_checkpoint(
     if not {"run", "step"} <= set(metadata):
         raise ValueError(f"{path} is not a checkpoint of this trainer; use another --out")
     before, step = json.loads(metadata["run"]), int(metadata["step"])
-    before["again"] = tuple(before.get("again", ()))  # JSON knows lists only
     # steps and decay may change between runs: before the decay both runs are the same run
     changed = {k: before.get(k) for k in run if before.get(k) != run[k]}
-    decayed = any(step - 1 > r["steps"] - sum(r["again"]) - r["decay"] for r in (before, run))
-    length = ("steps", "decay", "again")
-    different = {k: v for k, v in changed.items() if k not in length or decayed}
+    decayed = any(step - 1 > r["steps"] - r["decay"] for r in (before, run))
+    different = {k: v for k, v in changed.items() if k not in ("steps", "decay") or decayed}
     if different:
         raise ValueError(
             f"checkpoint {path} is of another run: there {different}; use another --out"
@@ -240,9 +215,7 @@ def parser() -> argparse.ArgumentParser:
             model_context = isinstance(kind, Config) and field.name == "context"
             name = "--model-context" if model_context else "--" + field.name.replace("_", "-")
             default = getattr(kind, field.name)
-            many = {"type": int, "nargs": "*"} if isinstance(default, tuple) else {}
-            kind_of = {"type": type(default)} | many
-            options.add_argument(name, **kind_of, default=default, help=f"({default})")
+            options.add_argument(name, type=type(default), default=default, help=f"({default})")
     return options
 
 

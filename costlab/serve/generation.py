@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from costlab.bill.counting import evaluating
-from costlab.lm.decoding import context_of, decode, is_language_model, vocabulary_of
+from costlab.lm.decoding import (
+    context_of,
+    decode,
+    first_weight,
+    is_language_model,
+    vocabulary_of,
+)
 
 
 def generate(
@@ -31,7 +37,7 @@ def generate(
         raise ValueError(
             "prompt is text, but this model does not read bytes: give a tensor of tokens"
         )
-    ids = _as_tokens(prompt).to(next(model.parameters()).device)
+    ids = _as_tokens(prompt).to(first_weight(model).device)
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
         raise ValueError(f"tokens must be a whole number of at least 1, got {tokens!r}")
     if ids.numel() == 0:

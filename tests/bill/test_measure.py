@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from costlab import catalog, compare, measure
 from costlab.bill import Bill, counting, machine, memory, this_machine
-from costlab.bill.checks import _on
+from costlab.bill.checks import on_device
 from costlab.lm.pretrained import save_model
 
 SMALL = {"prompt": 8, "generate": 6, "price": 0.36}
@@ -163,15 +163,16 @@ def test_cores_are_physical_ones(monkeypatch, tmp_path):
     assert machine._cores() == 2
 
 
-def test_weights_of_whole_numbers_have_the_peak_of_float32():
-    assert this_machine(price=1.0, dtype=torch.int8).precision == "float32"
+def test_every_kind_of_number_has_a_peak():
+    assert this_machine(price=1.0, dtype=torch.int8).precision == "int8"
+    assert this_machine(price=1.0, dtype=torch.int32).precision == "float32"
 
 
 @pytest.mark.parametrize("form", ["tensor", "tuple", "dict"])
 def test_batches_go_to_the_device_of_the_model(form):
     given = torch.ones(2, 3)
     batch = {"tensor": given, "tuple": (given, 5), "dict": {"x": given, "n": 5}}[form]
-    moved = _on("meta", batch)
+    moved = on_device("meta", batch)
     values = {"tensor": lambda m: [m], "tuple": list, "dict": lambda m: list(m.values())}[form]
     assert values(moved)[0].is_meta
     assert values(moved)[1:] == ([] if form == "tensor" else [5])

@@ -235,7 +235,7 @@ def test_bits_per_byte_weighs_every_byte_alike(tiny):
 
 
 def command(tmp_path, extra: str = "") -> list[str]:
-    plan = "--steps 6 --again --batch-size 2 --context 32 --decay 2 --warmup 1 --checkpoint-every 2"
+    plan = "--steps 6 --batch-size 2 --context 32 --decay 2 --warmup 1 --checkpoint-every 2"
     return f"{SHAPE} {plan} --device cpu --out {tmp_path}/run {extra}".split()
 
 
@@ -345,16 +345,10 @@ def test_load_checkpoint_restores_the_optimizer_where_its_parameters_are(tiny, t
         assert state["exp_avg"].shape == state["exp_avg_sq"].shape == parameter.shape
 
 
-def test_later_rounds_start_lower_and_end_at_zero():
-    recipe = Recipe(steps=24, decay=5, warmup=1, again=(4, 4))
-    rates = [recipe.rate(step) for step in (0, 10, 12, 15, 16, 18, 20, 22, 24)]
-    assert rates == pytest.approx([1, 1, 0.8, 0.2, 0.4, 0.2, 0.2, 0.1, 0])
-
-
-@pytest.mark.parametrize("again", [(24,), (0,), (-1,), (1.5,)])
-def test_rounds_that_do_not_fit_get_a_sentence(again):
-    with pytest.raises(ValueError, match="again must be whole numbers above 0 whose sum is less"):
-        Recipe(steps=24, again=again)
+def test_the_rate_warms_up_stays_and_falls_to_zero():
+    recipe = Recipe(steps=16, decay=5, warmup=2)
+    rates = [recipe.rate(step) for step in (0, 1, 10, 12, 15, 16)]
+    assert rates == pytest.approx([0.5, 1, 1, 0.8, 0.2, 0])
 
 
 def test_the_command_repeats_the_shipped_weights():

@@ -1,0 +1,54 @@
+"""GPTQ: round a column, then move the columns after it to make up for the error.
+
+From the second-order expansion of the layer's output error (arXiv:2210.17323, after Hassibi and
+Stork's optimal brain surgeon of 1993). Taught in notebook 05.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from costlab.compress.rounding import Grid
+
+BLOCK = 128  # columns corrected one by one before the rest of the matrix is corrected at once
+
+
+def inverse_factor(hessian: Tensor, damping: float = 0.01) -> Tensor:
+    """Upper triangular U with U^T U = (H + damping x mean diagonal x I)^-1, all (inputs, inputs).
+
+    Row i of U holds what an error in column i does to the columns after it, once the columns before
+    it are fixed.
+    """
+    h = hessian.double()
+    diagonal = h.diagonal()
+    h = h + torch.eye(len(h), dtype=h.dtype, device=h.device) * diagonal.mean() * damping
+    # a column that never sees an input has no error to make up for
+    dead = diagonal == 0
+    h[dead, dead] = diagonal.mean().clamp(min=1e-8)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(h))
+    return torch.linalg.cholesky(inverse, upper=True).float()
+
+
+def gptq(weight: Tensor, hessian: Tensor, grid: Grid, *, damping: float = 0.01) -> Tensor:
+    """Codes, int8 (rows, columns), that keep the layer's output close to that of `weight`.
+
+    weight: float (rows, columns). hessian: mean of x^T x of the layer's inputs (columns, columns).
+    For a diagonal Hessian they are the nearest codes.
+    """
+    w, factor = weight.float().clone(), inverse_factor(hessian, damping)
+    width = w.shape[1]
+    group = width // grid.scale.shape[1]
+    codes = torch.empty_like(w, dtype=torch.int8)
+    for first in range(0, width, BLOCK):
+        last = min(first + BLOCK, width)
+        errors = torch.empty_like(w[:, first:last])
+        for i in range(first, last):
+            at = slice(i // group, i // group + 1)
+            column = Grid(grid.bits, grid.scale[:, at], grid.zero_point[:, at])
+            codes[:, i : i + 1] = column.encode(w[:, i : i + 1])
+            error = (w[:, i] - column.decode(codes[:, i : i + 1])[:, 0]) / factor[i, i]
+            w[:, i + 1 : last] -= error[:, None] * factor[i, i + 1 : last]
+            errors[:, i - first] = error
+        w[:, last:] -= errors @ factor[first:last, last:]
+    return codes

@@ -1,0 +1,82 @@
+"""Find layers and put others in their place: what the techniques share. Taught in notebook 04."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from costlab.bill.counting import matrices
+
+
+def layers(model: nn.Module, *, ignore: tuple[str, ...] = ()) -> dict[str, nn.Module]:
+    """Name -> layer with a float matrix (nn.Linear, GPT-2's Conv1D), in the order of the model.
+
+    ignore: full names, or last parts of names, such as "lm_head".
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
+        raise TypeError(f"ignore must be a tuple of names of layers, got {ignore!r}")
+    found = {}
+    for name, module, _, _ in matrices(model):
+        left_out = any(name == given or name.endswith("." + given) for given in ignore)
+        weight = getattr(module, "weight", None)
+        if not left_out and isinstance(weight, nn.Parameter) and weight.ndim == 2:
+            found[name] = module
+    return found
+
+
+def require_layers(model: nn.Module, *, ignore: tuple[str, ...] = ()) -> dict[str, nn.Module]:
+    """`layers`, which must be there and hold numbers only; raises ValueError."""
+    found = layers(model, ignore=ignore)
+    if not found:
+        raise ValueError(
+            f"model must have layers of nn.Linear or Conv1D with float weights, besides those in "
+            f"ignore {tuple(ignore)}; {type(model).__name__} has none"
+        )
+    for name, layer in found.items():
+        if not layer.weight.isfinite().all():
+            raise ValueError(f"model must hold finite weights, got NaN or infinity in {name!r}")
+    return found
+
+
+def is_transposed(layer: nn.Module) -> bool:
+    """Whether the layer stores its matrix as (inputs, outputs), as GPT-2's Conv1D does."""
+    return not isinstance(layer, nn.Linear)
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The matrix as (outputs, inputs), detached; it shares the layer's memory."""
+    weight = layer.weight.detach()
+    return weight.t() if is_transposed(layer) else weight
+
+
+def with_weight(layer: nn.Module, weight: Tensor) -> nn.Module:
+    """A copy of `layer` whose matrix (outputs, inputs) is `weight`; the bias is copied."""
+    new = copy.deepcopy(layer, {id(layer.weight): None})
+    stored = weight.t() if is_transposed(layer) else weight
+    new.weight = nn.Parameter(
+        stored.to(layer.weight.dtype).contiguous(), layer.weight.requires_grad
+    )
+    return new
+
+
+def copy_sharing(model: nn.Module, shared: dict[str, nn.Module]) -> nn.Module:
+    """A copy of `model` that still shares the matrices of the layers in `shared`.
+
+    They are about to be replaced, so that copying them would only take memory.
+    """
+    return copy.deepcopy(model, {id(layer.weight): layer.weight for layer in shared.values()})
+
+
+def replace_(model: nn.Module, new: dict[str, nn.Module]) -> nn.Module:
+    """Put each module of `new` in the place of that name, and wherever else the old one stood."""
+    by_old = {id(model.get_submodule(name)): module for name, module in new.items()}
+    if id(model) in by_old:
+        return by_old[id(model)]
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if id(child) in by_old:
+                setattr(parent, name, by_old[id(child)])
+    return model
