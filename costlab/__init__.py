@@ -19,7 +19,10 @@ _HOME = {
     "claim": "costlab.bill.claims",
     "source": "costlab.bill.claims",
     "generate": "costlab.serve.generation",
+    "clip_weights": "costlab.compress.clipping",
     "quantize": "costlab.compress.quantization",
+    "masks": "costlab.sparsity",
+    "apply_masks_": "costlab.sparsity",
 }
 _PACKAGES = (
     "bill",
