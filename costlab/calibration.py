@@ -145,12 +145,10 @@ def blocks(model: nn.Module) -> list[str]:
 class _Call:
     """One call of a block: what flows along the chain, and all that is passed beside it."""
 
-    def __init__(self, args: tuple, kwargs: dict, *, keep: bool) -> None:
+    def __init__(self, args: tuple, kwargs: dict) -> None:
         self.args, self.kwargs = args[1:], dict(kwargs)
         self.key = None if args else next(iter(kwargs))  # the chain's tensor came by keyword
         self.first = args[0] if args else self.kwargs.pop(self.key)
-        if not keep:
-            self.first = None
 
     def replay(self, block: nn.Module, first: object) -> object:
         """Run the block on `first`; its output for the next block."""
@@ -158,30 +156,48 @@ class _Call:
             out = block(first, *self.args, **self.kwargs)
         else:
             out = block(**{self.key: first}, **self.kwargs)
-        return out[0] if isinstance(out, tuple) else out
+        return _first(out)
 
 
-def _record(model: nn.Module, batches: list, chain: list[str]) -> list[list[_Call]]:
-    """The calls of each block, one for each batch; only the first block's keep what flows in."""
+def _first(output: object) -> object:
+    """What flows on from a block: its output, or the first of several."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _record(model: nn.Module, batches: list, chain: list[str]) -> list[list[_Call]] | None:
+    """The calls of each block, one for each batch; only the first block's keep what flows in.
+
+    None where a block was skipped, shared, or not handed the very output of the one before.
+    """
     calls: list[list[_Call]] = [[] for _ in chain]
+    flowing, linked = [None], []
 
     def recorder(number: int) -> Callable:
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            calls[number].append(_Call(args, kwargs, keep=number == 0))
+            made = _Call(args, kwargs)
+            calls[number].append(made)
+            if number:
+                linked.append(made.first is flowing[0])
+                made.first = None
 
         return hook
 
-    handles = [
-        model.get_submodule(name).register_forward_pre_hook(recorder(i), with_kwargs=True)
-        for i, name in enumerate(chain)
-    ]
+    def passed_on(module: nn.Module, args: tuple, output: object) -> None:
+        flowing[0] = _first(output)
+
+    handles = []
+    for number, name in enumerate(chain):
+        block = model.get_submodule(name)
+        handles.append(block.register_forward_pre_hook(recorder(number), with_kwargs=True))
+        handles.append(block.register_forward_hook(passed_on))
     try:
         for batch in batches:
             call(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return calls
+    once = all(len(made) == len(batches) for made in calls)
+    return calls if once and all(linked) else None
 
 
 @torch.no_grad()
@@ -198,8 +214,9 @@ def walk(
     bar = tqdm(total=len(names), desc=desc, unit="layer", leave=False)
     with bar, evaluating(model), _without_cache(model):
         calls = _record(model, batches, chain)
-        if any(len(made) != len(batches) for made in calls):  # blocks that are skipped or shared
-            chain, calls = [""], _record(model, batches, [""])
+        if calls is None:
+            chain = [""]
+            calls = _record(model, batches, chain)
         left = list(names)
         hidden = [made.first for made in calls[0]]
         for number, block in enumerate(chain):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from costlab.bill.counting import matrices
 
@@ -16,12 +17,14 @@ def layers(model: nn.Module, *, ignore: tuple[str, ...] = ()) -> dict[str, nn.Mo
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
+    if not isinstance(ignore, tuple | list | set) or not all(isinstance(n, str) for n in ignore):
         raise TypeError(f"ignore must be a tuple of names of layers, got {ignore!r}")
     found = {}
     for name, module, _, _ in matrices(model):
         left_out = any(name == given or name.endswith("." + given) for given in ignore)
         weight = getattr(module, "weight", None)
+        if isinstance(module, NonDynamicallyQuantizableLinear):
+            continue  # nn.MultiheadAttention reads the weight of its out_proj, and never calls it
         if not left_out and isinstance(weight, nn.Parameter) and weight.ndim == 2:
             found[name] = module
     return found
@@ -65,9 +68,14 @@ def with_weight(layer: nn.Module, weight: Tensor) -> nn.Module:
 def copy_sharing(model: nn.Module, shared: dict[str, nn.Module]) -> nn.Module:
     """A copy of `model` that still shares the matrices of the layers in `shared`.
 
-    They are about to be replaced, so that copying them would only take memory.
+    They are about to be replaced, so that copying them would only take memory. A matrix that
+    another module uses too, as a tied embedding does, stays in the copy and is therefore copied.
     """
-    return copy.deepcopy(model, {id(layer.weight): layer.weight for layer in shared.values()})
+    replaced = set(shared.values())
+    others = [module for module in model.modules() if module not in replaced]
+    kept = {id(p) for module in others for p in module.parameters(recurse=False)}
+    matrices = [layer.weight for layer in replaced if id(layer.weight) not in kept]
+    return copy.deepcopy(model, {id(weight): weight for weight in matrices})
 
 
 def replace_(model: nn.Module, new: dict[str, nn.Module]) -> nn.Module:

@@ -38,14 +38,12 @@ def gptq(weight: Tensor, hessian: Tensor, grid: Grid, *, damping: float = 0.01) 
     """
     w, factor = weight.float().clone(), inverse_factor(hessian, damping)
     width = w.shape[1]
-    group = width // grid.scale.shape[1]
     codes = torch.empty_like(w, dtype=torch.int8)
     for first in range(0, width, BLOCK):
         last = min(first + BLOCK, width)
         errors = torch.empty_like(w[:, first:last])
         for i in range(first, last):
-            at = slice(i // group, i // group + 1)
-            column = Grid(grid.bits, grid.scale[:, at], grid.zero_point[:, at])
+            column = grid.column(i, width)
             codes[:, i : i + 1] = column.encode(w[:, i : i + 1])
             error = (w[:, i] - column.decode(codes[:, i : i + 1])[:, 0]) / factor[i, i]
             w[:, i + 1 : last] -= error[:, None] * factor[i, i + 1 : last]

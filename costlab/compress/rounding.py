@@ -40,9 +40,9 @@ class Grid:
         values = self._grouped(codes.float()) - self.zero_point[..., None].float()
         return (values * self.scale[..., None].float()).view(codes.shape)
 
-    def columns(self, first: int, last: int, width: int) -> Grid:
-        """The grid of the columns from `first` to before `last`, all of one group, of `width`."""
-        group = first * self.scale.shape[1] // width
+    def column(self, number: int, width: int) -> Grid:
+        """The grid of one column of a matrix of `width` columns."""
+        group = number * self.scale.shape[1] // width
         part = slice(group, group + 1)
         return Grid(self.bits, self.scale[:, part], self.zero_point[:, part])
 
@@ -63,11 +63,10 @@ def fit_grid(
     w = weight.float().reshape(weight.shape[0], groups, -1)
     if not per_row:
         w = w.reshape(1, 1, -1)
-    # a scale per group is a cost: half precision holds it well enough
-    kind = torch.float16 if groups > 1 else torch.float32
-    tiny = torch.finfo(
-        kind
-    ).smallest_normal  # a group of zeros has codes of zero, whatever its scale
+    # A scale per group is a cost, and 8 significant bits are enough for it. Not float16: it has
+    # no normal numbers below 6e-5, and scales can be smaller.
+    kind = torch.bfloat16 if groups > 1 else torch.float32
+    tiny = torch.finfo(kind).smallest_normal  # zeros have codes of zero, whatever their scale
     if symmetric:
         scale = w.abs().amax(-1) / (2 ** (bits - 1) - 0.5)
         scale = scale.clamp(min=tiny).to(kind)
@@ -84,9 +83,10 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     Each row is filled up to whole bytes; eight bits are stored as they are, as int8.
     """
     if bits == 8:
-        return codes
+        return codes.contiguous()
     unsigned = (codes.to(torch.int16) + 2 ** (bits - 1)).to(torch.uint8)
-    stream = (unsigned[..., None] >> torch.arange(bits, device=codes.device)) & 1
+    shifts = torch.arange(bits, device=codes.device, dtype=torch.uint8)
+    stream = (unsigned[..., None] >> shifts) & 1
     stream = stream.flatten(-2)
     stream = torch.nn.functional.pad(stream, (0, -stream.shape[-1] % 8))
     powers = 2 ** torch.arange(8, device=codes.device, dtype=torch.uint8)
