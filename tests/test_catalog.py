@@ -119,6 +119,7 @@ def test_unknown_accelerator_offers_the_nearest():
         (catalog.price, "gpt4o", "gpt-4o"),
         (catalog.prices, "object standard", "object-standard"),
         (catalog.serving_results, "decoding", "decode"),
+        (lambda name: catalog.quality_results(model=name), "llama2-7b", "llama-2-7b"),
     ],
 )
 def test_near_names_are_offered(look, name, offer):
@@ -311,6 +312,20 @@ def test_published_cache_sizes_follow_from_the_shape(row):
     m = catalog.model(row.model)
     width = 512 + 64 if m.id == "deepseek-v3" else 2 * m.kv_heads * m.head_dim
     assert row.value == 2 * m.layers * width
+
+
+def test_published_qualities_lose_by_compression_and_less_by_better_methods():
+    """Read from the sources: no rounding method beats 16 bits; GPTQ beats rounding."""
+    rows = catalog.quality_results(technique="quantization")
+    best = {(r.model, r.source): r.value for r in rows if r.method == "none"}
+    for row in rows:
+        slack = 0.995 if row.method == "smoothquant" else 1  # 8 bits may win by chance
+        assert row.value >= slack * best[row.model, row.source], row
+    for ours in (row for row in rows if row.method == "gptq" and "gptq README" in row.source):
+        same = [
+            r for r in rows if (r.model, r.bits, r.source) == (ours.model, ours.bits, ours.source)
+        ]
+        assert ours.value < max(r.value for r in same if r.method == "rtn")
 
 
 @pytest.mark.parametrize("row", catalog.published_runs(), ids=lambda row: row.id)

@@ -12,6 +12,7 @@ from costlab.catalog.records import (
     ModelShape,
     Price,
     PublishedRun,
+    QualityResult,
     ServingLedger,
     ServingResult,
     read,
@@ -109,6 +110,16 @@ def serving_results(kind: str | None = None) -> tuple[ServingResult, ...]:
     rows = read(ServingResult)
     _check("kind of serving result", kind, (row.kind for row in rows))
     return _where(rows, kind=kind)
+
+
+def quality_results(
+    *, technique: str | None = None, model: str | None = None, method: str | None = None
+) -> tuple[QualityResult, ...]:
+    """Published qualities after compression, such as those of "quantization" of "llama-2-7b"."""
+    rows = read(QualityResult)
+    for name, value in (("technique", technique), ("model", model), ("method", method)):
+        _check(name, value, (getattr(row, name) for row in rows))
+    return _where(rows, technique=technique, model=model, method=method)
 
 
 def _check(what: str, value: str | None, known: Iterable[str]) -> None:

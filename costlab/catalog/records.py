@@ -211,6 +211,25 @@ class ServingResult:
 
 
 @dataclass(frozen=True)
+class QualityResult:
+    """A published quality after compression; `group` and `sparsity` where there are some."""
+
+    technique: str
+    model: str
+    method: str
+    bits: int | None
+    activation_bits: int | None
+    group: int | None
+    sparsity: float | None
+    metric: str
+    dataset: str
+    value: float
+    note: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """The shape of a public model; `params` is exact.
 
@@ -244,6 +263,7 @@ FILES = {
     PublishedRun: "published_runs.csv",
     ServingLedger: "serving_ledgers.csv",
     ServingResult: "published_serving.csv",
+    QualityResult: "published_quality.csv",
     ModelShape: "models.csv",
 }
 
