@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -21,6 +23,9 @@ from costlab.lm.model import Config, LanguageModel
 from costlab.lm.pretrained import load_model, save_model
 
 TINY = Config(width=32, layers=1, heads=2, kv_heads=1, head_dim=16, ffn=32, context=8)
+# Name of a module -> what writes models for its `load`: imports run one way, so modules above this
+# one enter themselves. The file that it writes gets the module's name.
+WRITERS: dict[str, Callable[[nn.Module, Path], bool]] = {}
 
 
 def write_model(model: nn.Module, folder: Path) -> Path | None:
@@ -28,6 +33,9 @@ def write_model(model: nn.Module, folder: Path) -> Path | None:
 
     None for a kind that would need unpickling.
     """
+    for reader, write in WRITERS.items():
+        if write(model, folder / reader):
+            return folder / reader
     if type(model) is LanguageModel and _plain(model):
         save_model(model, folder / "model.safetensors", dtype=None)
         return folder / "model.safetensors"
@@ -51,7 +59,8 @@ def peak_in_new_process(path: Path, dtype: str, workload: dict) -> int | None:
 
     None where it cannot be told.
     """
-    job = {"path": str(path), "dtype": dtype, "threads": torch.get_num_threads()} | workload
+    job = {"path": str(path), "dtype": dtype, "threads": torch.get_num_threads()}
+    job |= {"readers": list(WRITERS)} | workload
     try:
         done = subprocess.run(
             [sys.executable, "-m", "costlab.bill.memory"],
@@ -87,6 +96,10 @@ def main() -> None:
 
         with torch.device("meta"):  # a shell without weights: its code, 100 MB, is loaded now
             AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(job["path"]))
+    reader = Path(job["path"]).name
+    if reader in job["readers"]:
+        reading = import_module(reader)
+        reading.shell(job["path"])
     # code and thread pools are not the model: they are there before the first reading
     dtype = getattr(torch, job["dtype"])
     torch.ones(64, 64, dtype=dtype) @ torch.ones(64, 64, dtype=dtype)
@@ -94,6 +107,8 @@ def main() -> None:
     before = resident("VmRSS")
     if transformers:
         model = AutoModelForCausalLM.from_pretrained(job["path"]).to(dtype).eval()
+    elif reader in job["readers"]:
+        model = reading.load(job["path"])
     else:
         model = load_model(job["path"], dtype=dtype)
     if before is not None:
