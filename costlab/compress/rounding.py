@@ -31,7 +31,7 @@ class Grid:
 
     def encode(self, weight: Tensor) -> Tensor:
         """The nearest codes, int8, of `weight` (rows, columns)."""
-        scaled = self._grouped(weight) / self.scale[..., None] + self.zero_point[..., None]
+        scaled = self._grouped(weight.float()) / self.scale[..., None] + self.zero_point[..., None]
         codes = scaled.round_().clamp_(self.lowest, -self.lowest - 1)
         return codes.to(torch.int8).view(weight.shape)
 

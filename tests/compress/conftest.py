@@ -1,0 +1,48 @@
+"""Small models of every kind that the techniques promise to work on."""
+
+import pytest
+import torch
+from torch import nn
+
+from costlab.lm.model import Config, LanguageModel
+
+
+@pytest.fixture
+def tiny():
+    """Builds the book's kind of model, small, with weights that make its logits differ."""
+
+    def build(seed: int = 0, **changes) -> LanguageModel:
+        shape = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8, "ffn": 48}
+        model = LanguageModel(Config(**shape | {"context": 64} | changes))
+        generator = torch.Generator().manual_seed(seed)
+        for p in model.parameters():
+            nn.init.normal_(p, mean=float(p.ndim == 1), std=0.2, generator=generator)
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def bert():
+    """An encoder whose head is tied to its embedding, and a batch for it, as a dict."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=99, max_position_embeddings=64,
+    )  # fmt: skip
+    tokens = torch.randint(0, 99, (3, 10))
+    batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    return transformers.BertForMaskedLM(config).eval(), batch
+
+
+@pytest.fixture
+def mlp():
+    """Builds a plain stack of layers."""
+
+    def build(*widths: int, seed: int = 0) -> nn.Sequential:
+        torch.manual_seed(seed)
+        parts = [[nn.Linear(a, b), nn.GELU()] for a, b in zip(widths, widths[1:])]
+        return nn.Sequential(*sum(parts, [])[:-1]).eval()
+
+    return build
