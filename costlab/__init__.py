@@ -21,8 +21,12 @@ _HOME = {
     "generate": "costlab.serve.generation",
     "clip_weights": "costlab.compress.clipping",
     "quantize": "costlab.compress.quantization",
+    "save": "costlab.compress.storage",
+    "load": "costlab.compress.storage",
     "masks": "costlab.sparsity",
     "apply_masks_": "costlab.sparsity",
+    "distillation_loss": "costlab.compress.distillation",
+    "distill": "costlab.compress.distillation",
 }
 _PACKAGES = (
     "bill",
