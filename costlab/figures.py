@@ -148,6 +148,43 @@ def label_line(ax: Axes, line: Line2D, text: str, *, at: float | None = None) ->
     )
 
 
+def lines(
+    series: dict[str, tuple[Sequence, Sequence]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+) -> Axes:
+    """Draw named lines, {name: (x, y)}, each with its name at its right end.
+
+    ``log`` names the logarithmic axes: "", "x", "y" or "xy". Returns the axes, to add to.
+    """
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots()
+    drawn = [ax.plot(x, y, marker="o", ms=4)[0] for x, y in series.values()]
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    for axis in log:
+        getattr(ax, f"set_{axis}scale")("log")
+    if len(drawn) > 1:
+        _label_ends(ax, drawn, list(series))
+    return ax
+
+
+def _label_ends(ax: Axes, drawn: list[Line2D], names: list[str]) -> None:
+    """Name lines at their right ends, moved up where two names would touch."""
+    ax.figure.canvas.draw()
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in drawn]
+    heights = [ax.transData.transform(end)[1] * 72 / ax.figure.dpi for end in ends]
+    taken = -math.inf
+    for height, end, line, name in sorted(zip(heights, ends, drawn, names), key=lambda t: t[0]):
+        shift = max(0.0, taken + 13 - height)  # points: one line of text
+        taken = height + shift
+        place = {"xytext": (8, shift), "textcoords": "offset points", "va": "center"}
+        ax.annotate(name, end, color=line.get_color(), annotation_clip=False, **place)
+
+
 def money_vs_quality(
     rows: Sequence[dict],
     *,

@@ -18,6 +18,9 @@ BY_HAND = {
         ((8, 100, 200, 2), 5760.0),
         ((0.01, 20, 500, 3), 2160),
     ],
+    "quantization.1": [((7.5, 7.5, 4), 7.0), ((-7.5, 7.5, 4), -8.0), ((0.4, 1.5, 2), 0.0)],
+    "quantization.2": [((1024, 4, 32), 576.0), ((32, 8, 32), 34.0)],
+    "quantization.3": [((30.0, 5, 30.0), 5), ((40, 4, 18), 8), ((20, 8, 43.5), 5)],
 }
 
 WRONG = [
@@ -38,7 +41,34 @@ WRONG = [
     ("bill.3", lambda r, t, s, p: math.ceil(r * t / s) * p * 730, "730 hours"),
     ("bill.3", lambda r, t, s, p: p * 720, "one machine"),
     ("bill.3", lambda r, t, s, p: math.ceil(r / s) * p * 720, "tokens of each"),
+    ("quantization.1", lambda w, a, b: on_grid(w, a / (2**b - 0.5), 2**b), "the sign"),
+    ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2**20), "does not exist"),
+    ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2 ** (b - 1)) / step(a, b), "code"),
+    (
+        "quantization.1",
+        lambda w, a, b: on_grid(w, a / (2 ** (b - 1) - 1), 2 ** (b - 1)),
+        "last positive code",
+    ),
+    ("quantization.1", lambda w, a, b: math.trunc(w / step(a, b)) * step(a, b), "toward zero"),
+    ("quantization.2", lambda n, b, g: n * b / 8, "left out the scales"),
+    ("quantization.2", lambda n, b, g: n * b + n / g * 16, "asks for bytes"),
+    ("quantization.2", lambda n, b, g: (n * b + n / g * 32) / 8, "here it has 16"),
+    ("quantization.2", lambda n, b, g: (n * b + 16) / 8, "each group"),
+    ("quantization.3", lambda d, b, k: b + math.floor((d - k) / 6.0206), "rounded down"),
+    ("quantization.3", lambda d, b, k: b + round((d - k) / 6.0206), "rounding up"),
+    ("quantization.3", lambda d, b, k: b + math.ceil((d - k) / 3.0103), "six, not three"),
+    ("quantization.3", lambda d, b, k: math.ceil((d - k) / 6.0206), "started from"),
 ]
+
+
+def step(largest, bits):
+    """The scale of exercise quantization.1."""
+    return largest / (2 ** (bits - 1) - 0.5)
+
+
+def on_grid(weight, scale, most):
+    """The value on a symmetric grid with codes from -most to most - 1."""
+    return max(-most, min(most - 1, round(weight / scale))) * scale
 
 
 class Hostile:
