@@ -153,13 +153,9 @@ def test_watching_ends_with_the_work():
 
 def test_layers_that_nothing_reaches():
     model = Skipping([0, 1])
-    with pytest.raises(
-        ValueError, match=r"must reach every layer, but it never reached 'layers.2'"
-    ):
+    with pytest.raises(ValueError, match=r"every layer, but it never reached 'layers.2'"):
         observe(model, [torch.randn(2, 8)], list(layers(model)))
-    with pytest.raises(
-        ValueError, match=r"must reach every layer, but it never reached 'layers.2'"
-    ):
+    with pytest.raises(ValueError, match=r"every layer, but it never reached 'layers.2'"):
         walk(model, [torch.randn(2, 8)], list(layers(model)), halve, desc="")
 
 
@@ -272,7 +268,9 @@ def test_walking_a_single_layer():
 
 
 @pytest.mark.parametrize(
-    "model", [Between(), Skipping([0, 1, 2, 0]), Skipping([2, 0, 1])], ids=["between", "shared", "order"]
+    "model",
+    [Between(), Skipping([0, 1, 2, 0]), Skipping([2, 0, 1])],
+    ids=["between", "shared", "order"],
 )  # fmt: skip
 def test_what_is_no_chain_is_seen_as_a_whole(model):
     assert blocks(model) == ["layers.0", "layers.1", "layers.2"]

@@ -148,7 +148,7 @@ def test_two_can_change_places():
 def test_weights_that_are_no_numbers(bad):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].weight.data[0, 1] = bad
-    with pytest.raises(ValueError, match="model must hold finite weights, got NaN .* in '1'"):
+    with pytest.raises(ValueError, match=r"model must hold finite weights, got NaN .* in '1'"):
         require_layers(model)
     assert list(require_layers(model, ignore=("1",))) == ["0"]
 

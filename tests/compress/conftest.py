@@ -1,5 +1,7 @@
 """Small models of every kind that the techniques promise to work on."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -42,7 +44,7 @@ def mlp():
 
     def build(*widths: int, seed: int = 0) -> nn.Sequential:
         torch.manual_seed(seed)
-        parts = [[nn.Linear(a, b), nn.GELU()] for a, b in zip(widths, widths[1:])]
-        return nn.Sequential(*sum(parts, [])[:-1]).eval()
+        parts = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.GELU())]
+        return nn.Sequential(*parts[:-1]).eval()
 
     return build

@@ -25,7 +25,7 @@ def loss(weight, values, hessian):
 
 
 def by_surgeon(weight, hessian, grid, damping):
-    """The same codes by a dense inverse for each column, in float64 (OBS, arXiv:2210.17323 eq. 2)."""
+    """The same codes by a dense inverse for each column, in float64 (arXiv:2210.17323, eq. 2)."""
     w, h = weight.double().clone(), hessian.double()
     h = h + torch.eye(len(h)).double() * h.diagonal().mean() * damping
     codes = torch.zeros_like(w)

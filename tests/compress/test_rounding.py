@@ -1,7 +1,8 @@
-"""Grids and packing, against torchao, torch's fake quantization, and what must hold for any matrix."""
+"""Grids and packing, against torchao and torch, and what must hold for any matrix."""
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_scales_and_codes_are_those_of_torchao(bits, block, symmetric):
 
 
 def assert_same_codes(grid, weight, codes):
-    """Equal, but where a weight lies in the middle of two codes: torchao multiplies by 1 / scale."""
+    """Equal, but where a weight lies midway between codes: torchao multiplies by 1 / scale."""
     scaled = (weight.view(len(weight), grid.scale.shape[1], -1) / grid.scale[..., None]).flatten(1)
     middle = ((scaled - scaled.floor()) - 0.5).abs() < 1e-4
     ours = grid.encode(weight)
@@ -181,7 +182,7 @@ def test_a_bit_is_worth_six_decibels(kind):
     for bits in range(4, 9):  # with fewer, the half step cut off shows
         grid = fit_grid(weight, bits=bits)
         by_bits.append(noise_db(weight, grid.decode(grid.encode(weight))))
-    steps = [b - a for a, b in zip(by_bits, by_bits[1:])]
+    steps = [b - a for a, b in pairwise(by_bits)]
     assert all(5.9 < step < 6.4 for step in steps), steps
     if kind == "uniform":  # step^2 / 12 of noise under 1/3 of signal: 2^(2b)
         assert by_bits[-1] == pytest.approx(20 * math.log10(2**8), abs=0.2)

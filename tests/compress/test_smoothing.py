@@ -38,7 +38,8 @@ def test_factors_change_nothing_before_rounding(method):
     assert factors.shape == (24,)
     assert (factors > 0).all()
     assert not torch.allclose(factors, torch.ones(24), atol=0.1)
-    torch.testing.assert_close((x / factors) @ (weight * factors).t(), x @ weight.t(), rtol=1e-4, atol=1e-3)  # fmt: skip
+    moved = (x / factors) @ (weight * factors).t()
+    torch.testing.assert_close(moved, x @ weight.t(), rtol=1e-4, atol=1e-3)
 
 
 def test_half_strength_makes_inputs_and_weights_equally_large():
@@ -67,7 +68,7 @@ def test_rows_of_smoothed_inputs_round_better():
 
 @settings(max_examples=20)
 @given(
-    seed=st.integers(0, 99), outlier=st.sampled_from([1.0, 30.0]), bits=st.sampled_from([2, 3, 4, 8]),
+    seed=st.integers(0, 99), outlier=st.sampled_from([1.0, 30.0]), bits=st.integers(2, 8),
     groups=st.sampled_from([1, 3]), symmetric=st.booleans(), per_row=st.booleans(),
 )  # fmt: skip
 def test_awq_is_never_worse_than_rounding(seed, outlier, bits, groups, symmetric, per_row):
@@ -103,8 +104,11 @@ def test_inputs_and_weights_of_zero_leave_finite_factors(method):
     weight[:, 5], x[:, 5], x[:, 6] = 0, 0, 0
     seen = Statistics(hessian=True)
     seen.add(x)
-    given_ = (weight, seen)
-    factors = smoothquant_factors(*given_) if method == "smoothquant" else awq_factors(*given_, bits=4)  # fmt: skip
+    if method == "awq":
+        factors = awq_factors(weight, seen, bits=4)
+    else:
+        factors = smoothquant_factors(weight, seen)
     assert factors.isfinite().all()
     assert (factors > 0).all()
-    torch.testing.assert_close((x / factors) @ (weight * factors).t(), x @ weight.t(), rtol=1e-3, atol=1e-3)  # fmt: skip
+    moved = (x / factors) @ (weight * factors).t()
+    torch.testing.assert_close(moved, x @ weight.t(), rtol=1e-3, atol=1e-3)

@@ -1,0 +1,54 @@
+"""Our 8-bit layer beside the float one and torchao's, in one run."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from costlab.compress.quantization import quantize
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.fixture(scope="module", autouse=True)
+def integers():
+    """The processor's own product of 8-bit integers."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file() or "avx512_vnni" not in info.read_text(encoding="utf-8"):
+        pytest.skip("this processor has no AVX-512 VNNI: integers are not multiplied faster here")
+
+
+def by_torchao(layer):
+    """torchao's layer of 8-bit weights and dynamic activations, as it is without compiling."""
+    torchao = pytest.importorskip("torchao.quantization")
+    new = nn.Sequential(copy.deepcopy(layer))
+    torchao.quantize_(new, torchao.Int8DynamicActivationInt8WeightConfig())
+    return new
+
+
+def relative_error(layer, exact, x):
+    with torch.inference_mode():
+        want = exact(x)
+        return float((layer(x) - want).norm() / want.norm())
+
+
+@pytest.mark.parametrize("rows", [1, 16, 64, 512])
+@pytest.mark.parametrize(("inputs", "outputs"), [(512, 2048), (1024, 1024)])
+def test_int8_is_faster_than_floats_and_torchao_and_as_exact(medians, inputs, outputs, rows):
+    layer, x = nn.Linear(inputs, outputs).eval(), torch.randn(rows, inputs)
+    rivals = {
+        "ours": quantize(layer, activations="dynamic"),
+        "float": layer,
+        "torchao": by_torchao(layer),
+    }
+    seconds = medians({name: lambda model=model: model(x) for name, model in rivals.items()})
+    ratios = {name: seconds[name] / seconds["ours"] for name in ("float", "torchao")}
+    print(f"\n{inputs} -> {outputs}, {rows} rows: " + ", ".join(
+        f"{ratio:.2f} times as fast as {name}" for name, ratio in ratios.items()
+    ))  # fmt: skip
+    errors = {name: relative_error(rivals[name], layer, x) for name in ("ours", "torchao")}
+    assert errors["ours"] <= 1.1 * errors["torchao"]
+    assert ratios["float"] > 1
+    assert ratios["torchao"] > 1
