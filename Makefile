@@ -69,8 +69,8 @@ experiments: $(INSTALLED) ## the longer runs behind costlab/results, one after t
 	done
 
 soak: $(INSTALLED) ## the long tests: kills, audits, editions
-	@$(PY) -m pytest -m soak --timeout 3600; code=$$?; \
-	  if [ $$code -eq 5 ]; then echo "There is no soak test yet: nothing ran."; else exit $$code; fi
+	@$(STAGE) --show "soak tests" env OMP_NUM_THREADS=1 $(PY) -m pytest -m soak --timeout 3600 $(call REPORT,soak)
+	@$(STAGE) --sum
 
 lab: $(INSTALLED) ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter-lab notebooks
