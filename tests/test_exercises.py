@@ -1,6 +1,7 @@
 """The exercises: solutions are right, wrong answers are told why, odd answers never raise."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ BY_HAND = {
         ((8, 100, 200, 2), 5760.0),
         ((0.01, 20, 500, 3), 2160),
     ],
+    "clipping.1": [((0, 2), 0.0), ((1, 1), 0.6826894921), ((0.1, 0.05), 0.9544997361)],
+    "clipping.2": [((0, 2), 0.0), ((0.6826894921, 1), 1.0), ((0.9544997361, 0.05), 0.1)],
+    "clipping.3": [((4, 4), 0.5), ((2, 4), 2 / 3), ((4, 0), 0.0)],
     "quantization.1": [((7.5, 7.5, 4), 7.0), ((-7.5, 7.5, 4), -8.0), ((0.4, 1.5, 2), 0.0)],
     "quantization.2": [((1024, 4, 32), 576.0), ((32, 8, 32), 34.0)],
     "quantization.3": [((30.0, 5, 30.0), 5), ((40, 4, 18), 8), ((20, 8, 43.5), 5)],
@@ -41,6 +45,17 @@ WRONG = [
     ("bill.3", lambda r, t, s, p: math.ceil(r * t / s) * p * 730, "730 hours"),
     ("bill.3", lambda r, t, s, p: p * 720, "one machine"),
     ("bill.3", lambda r, t, s, p: math.ceil(r / s) * p * 720, "tokens of each"),
+    ("clipping.1", lambda t, d: math.erf(t / d), "square root of 2"),
+    ("clipping.1", lambda t, d: math.erf(t / d / 2**0.5) / 2, "one side"),
+    ("clipping.1", lambda t, d: math.erfc(t / d / 2**0.5), "kept"),
+    ("clipping.1", lambda t, d: (1 + math.erf(t / d / 2**0.5)) / 2, "everything below"),
+    ("clipping.2", lambda s, d: bell(s) * d if s else 0 * d - 1e9, "too"),
+    ("clipping.2", lambda s, d: bell((1 + s) / 2), "deviation of 1"),
+    ("clipping.2", lambda s, d: bell((1 + s) / 2) / d, "wider curve"),
+    ("clipping.2", lambda s, d: s * d, "in proportion"),
+    ("clipping.3", lambda v, i: v / (v + i), "may be kept"),
+    ("clipping.3", lambda v, i: i / v, "takes both"),
+    ("clipping.3", lambda v, i: 0.5, "one size only"),
     ("quantization.1", lambda w, a, b: on_grid(w, a / (2**b - 0.5), 2**b), "the sign"),
     ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2**20), "does not exist"),
     ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2 ** (b - 1)) / step(a, b), "code"),
@@ -59,6 +74,11 @@ WRONG = [
     ("quantization.3", lambda d, b, k: b + math.ceil((d - k) / 3.0103), "six, not three"),
     ("quantization.3", lambda d, b, k: math.ceil((d - k) / 6.0206), "started from"),
 ]
+
+
+def bell(share):
+    """The value below which this share of a bell curve lies."""
+    return NormalDist().inv_cdf(share)
 
 
 def step(largest, bits):

@@ -1,0 +1,67 @@
+"""Twins of the claims of notebook 04: what they would be given if something were broken."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+
+def one_sided() -> float:
+    """A threshold without the size: all negative weights go."""
+    weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    return float((F.threshold(weight, 0.5, 0.0) != F.hardshrink(weight, 0.5)).sum())
+
+
+def bell_for_uniform_weights() -> float:
+    """Weights that are not spread like a bell curve: the prediction is off."""
+    weight = torch.linspace(-1, 1, 1001)
+    spread = float(weight.std())
+    shares = [
+        abs(math.erf(t / spread / math.sqrt(2)) - float((weight.abs() <= t).float().mean()))
+        for t in (0.1, 0.5, 0.7)
+    ]
+    return max(shares)
+
+
+def a_kernel_that_skips_zeros() -> float:
+    """Nine zeros in ten cut to a tenth of the time: what the claim denies."""
+    return 0.1
+
+
+def bf16_against_float32() -> float:
+    """A format that does store fewer bytes."""
+    weight = torch.zeros(8, 8)
+    return weight.bfloat16().nbytes / weight.nbytes
+
+
+def trained(masked: bool) -> tuple[int, int]:
+    """Zeros before and after a step, with the zeros put back or not."""
+    weight = torch.nn.Parameter(torch.tensor([0.0, 0.0, 0.5, -0.5]))
+    kept, before = weight.detach() != 0, 2
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+    (weight - 1).square().sum().backward()
+    optimizer.step()
+    if masked:
+        weight.data[~kept] = 0
+    return before, int((weight == 0).sum())
+
+
+TWINS = {
+    "The line, the package and torch's hardshrink agree on every weight": one_sided,
+    "The bell curve predicts the share of zeros to within eight points": bell_for_uniform_weights,
+    # a model that half a bit was taken from
+    "A fifth of the weights can go for less than a twentieth of a bit": lambda: 0.5,
+    # clipping that does nothing
+    "The same model, clipped well past half, loses more than half a bit": lambda: 0.0,
+    "Nine zeros in ten save no time in a dense product": a_kernel_that_skips_zeros,
+    "Clipped and stored as usual, the model takes as many bytes": bf16_against_float32,
+    # a bitmask beside values that are all kept
+    "Stored behind a bitmask, the clipped model takes fewer": lambda: (1 + 32) / 32,
+    "Without masks not one zero in ten is left": lambda: trained(True)[1] / trained(True)[0],
+    "With masks, put back after each step, every zero is left": lambda: (
+        trained(False)[1] - trained(False)[0]
+    ),
+    # torch prunes at another size than the threshold
+    "At the median, torch prunes the weights that clipping zeroes": one_sided,
+    "Clipping saves no byte of memory": bf16_against_float32,
+}
