@@ -179,6 +179,7 @@ def title(source):
         (replace_code(outputs=[text_output("saved /root/x.bin")]), "path"),
         (replace_code(outputs=[text_output("saved /Users/me/x.bin")]), "path"),
         (replace_code(outputs=[text_output("C:\\Users\\me")]), "path"),
+        (replace_code(outputs=[text_output("File \x1b[92m/work/x.py\x1b[0m")]), "path"),
         (replace_code(outputs=[html_output("<a href='/tmp/x'>")]), "path"),
         (replace_code(outputs=[text_output("<f at 0x7f33a2b4>")]), "address"),
         (replace_code(outputs=[text_output("[measured] 1.4 bits per byte")]), "hidden"),

@@ -173,7 +173,8 @@ def texts(cell: nbformat.NotebookNode) -> Iterator[str]:
     for output in cell.outputs:
         values = [output.get("text"), output.get("evalue"), *output.get("traceback", [])]
         values += [v for kind, v in output.get("data", {}).items() if kind not in PICTURE[:2]]
-        yield from (value if isinstance(value, str) else str(value) for value in values if value)
+        # without the codes that color a traceback: a path must not hide behind one
+        yield from (re.sub(r"\x1b\[[\d;]*m", "", str(value)) for value in values if value)
 
 
 def opening(nb: nbformat.NotebookNode, setup: str, link: str) -> Iterator[Problem]:
