@@ -81,11 +81,10 @@ class QuantizedLinear(nn.Module):
         codes, scale = encode(x.reshape(-1, self.in_features), self.input_scale)
         weight = self.codes()
         y = integer_matmul(codes, weight)
-        if (
-            self.zero_point is not None
-        ):  # sum over q_x (q_w - z) = sum over q_x q_w - z sum over q_x
+        # sum of q_x (q_w - z) = sum of q_x q_w - z sum of q_x
+        if self.zero_point is not None:
             y = y - codes.sum(1, keepdim=True, dtype=y.dtype) * self.zero_point.view(1, -1)
-        y = (y * scale).mul_(self.scale.view(1, -1))
+        y = y.float().mul_(scale).mul_(self.scale.view(1, -1))
         if self.bias is not None:
             y = y.add_(self.bias)
         return y.to(x.dtype).view(*x.shape[:-1], self.out_features)
