@@ -25,6 +25,9 @@ BY_HAND = {
     "quantization.1": [((7.5, 7.5, 4), 7.0), ((-7.5, 7.5, 4), -8.0), ((0.4, 1.5, 2), 0.0)],
     "quantization.2": [((1024, 4, 32), 576.0), ((32, 8, 32), 34.0)],
     "quantization.3": [((30.0, 5, 30.0), 5), ((40, 4, 18), 8), ((20, 8, 43.5), 5)],
+    "storage.1": [((800, 0.5, 16), 900.0), ((80, 1, 32), 10.0), ((80, 0, 8), 90.0)],
+    "storage.2": [((13, 10, 0.1), 30.0), ((26, 4, 2), 11.0)],
+    "storage.3": [((1e9, 2500, 1000, 0.5), 14.0), ((2e9, 100, 100, 0.01), 0.28)],
 }
 
 WRONG = [
@@ -73,6 +76,22 @@ WRONG = [
     ("quantization.3", lambda d, b, k: b + round((d - k) / 6.0206), "rounding up"),
     ("quantization.3", lambda d, b, k: b + math.ceil((d - k) / 3.0103), "six, not three"),
     ("quantization.3", lambda d, b, k: math.ceil((d - k) / 6.0206), "started from"),
+    ("storage.1", lambda n, z, b: (1 - z) * n * b / 8, "left out the mask"),
+    ("storage.1", lambda n, z, b: (n + z * n * b) / 8, "stored the zeros"),
+    ("storage.1", lambda n, z, b: n + (1 - z) * n * b, "asks for bytes"),
+    ("storage.1", lambda n, z, b: n + (1 - z) * n * b / 8, "a bit is enough"),
+    ("storage.1", lambda n, z, b: (1 - z) * n * (1 + b) / 8, "every weight"),
+    ("storage.2", lambda a, b, t: a / t, "only the bytes saved"),
+    ("storage.2", lambda a, b, t: b / t, "what you save"),
+    ("storage.2", lambda a, b, t: t / (a - b), "turn it over"),
+    ("storage.2", lambda a, b, t: (a - b) * t, "you multiplied"),
+    ("storage.2", lambda a, b, t: (a + b) / t, "take the difference"),
+    ("storage.3", lambda n, s, e, p: s // e * n * 2e-9 * p, "weights alone"),
+    ("storage.3", lambda n, s, e, p: s // e * n * 12e-9 * p, "left out two bytes"),
+    ("storage.3", lambda n, s, e, p: s // e * n * 10e-9 * p, "keeps two"),
+    ("storage.3", lambda n, s, e, p: n * 14e-9 * p, "one checkpoint"),
+    ("storage.3", lambda n, s, e, p: s / e * n * 14e-9 * p, "whole or not at all"),
+    ("storage.3", lambda n, s, e, p: s // e * n * 14 / 2**30 * p, "binary gigabytes"),
 ]
 
 
