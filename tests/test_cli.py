@@ -119,7 +119,9 @@ def test_help_needs_no_torch():
 def test_train_from_nothing_to_a_model_that_loads(tmp_path, monkeypatch, capsys):
     whole = corpus.validation_batches
     monkeypatch.setattr(corpus, "training_text", lambda root=None: b"x = x + 1  # train\n" * 30)
-    monkeypatch.setattr(corpus, "validation_batches", lambda: whole(context=64, limit=128))
+    monkeypatch.setattr(
+        corpus, "validation_batches", lambda context: whole(context=context, limit=128)
+    )
     shape = [w for k, v in SHAPE.items() for w in ("--" + k.replace("_", "-"), str(v))]
     out = tmp_path / "run"
     with warnings.catch_warnings():

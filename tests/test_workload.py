@@ -4,13 +4,23 @@ import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costlab.workload import SERVICE, Request, Trace, day, generate, monthly_bill, text_for
+from costlab.workload import (
+    SERVICE,
+    Request,
+    Trace,
+    day,
+    generate,
+    month,
+    monthly_bill,
+    text_for,
+)
 from costlab.workload.generator import DAY_FILE, HOURLY_PERCENT, read, write
 from costlab.workload.trace import COLUMNS, CONTEXT_TOKENS, NO_PREFIX, SECONDS_PER_DAY
 
@@ -400,3 +410,17 @@ def test_unknown_names_raise():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         costlab.workload.nothing  # noqa: B018
     assert "day" in dir(costlab.workload)
+
+
+def test_a_month_at_the_speed_of_a_bill_charges_shares():
+    load = SimpleNamespace(batch=4, prompt=100, generate=50)
+    bill = SimpleNamespace(
+        workload=load, ttft_seconds=2.0, tokens_per_second=20.0,
+        machine=SimpleNamespace(price_per_hour=0.5),
+    )  # fmt: skip
+    ours = month(bill, "average")
+    # 200 tokens in 10 s, 2 of them for 400 prompt tokens
+    theirs = monthly_bill(
+        day(), price=0.5, seconds_per_prompt_token=0.005, seconds_per_output_token=0.04
+    )
+    assert ours.dollars_per_month == pytest.approx(theirs.dollars_per_month)

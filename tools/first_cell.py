@@ -4,7 +4,11 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("costlab") is None:
-    extra = [name for name in ("safetensors", "tqdm") if importlib.util.find_spec(name) is None]
+    extra = [
+        name
+        for name in ("safetensors", "tqdm", "torchao")
+        if importlib.util.find_spec(name) is None
+    ]
     wanted = ["costlab @ git+REPOSITORY", *extra]
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *wanted])
 

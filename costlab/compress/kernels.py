@@ -13,12 +13,12 @@ from torch.nn import functional as F
 def kernel_for(device: torch.device) -> str:
     """The way `integer_matmul` goes on this device: "int8", "int8 padded" or "float".
 
-    torch multiplies 8-bit integers fast on processors with AVX-512 and on GPUs with tensor cores
-    for them (compute capability 7.5, a T4, and newer). Elsewhere floats that hold every sum
-    exactly give the same integers, at no gain in speed.
+    torch multiplies 8-bit integers fast on processors with AVX-512 and its instructions for them
+    (VNNI), and on GPUs with tensor cores for them (compute capability 7.5, a T4, and newer).
+    Elsewhere floats that hold every sum exactly give the same integers, at no gain in speed.
     """
     if device.type == "cpu" and "AVX512" in torch.backends.cpu.get_cpu_capability():
-        return "int8"
+        return "int8" if torch.cpu._is_vnni_supported() else "float"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 5):
         return "int8 padded"
     return "float"

@@ -45,7 +45,9 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("zero_point", None if symmetric else grid.zero_point)
         self.register_buffer("smooth", smooth)
         self.register_buffer("input_scale", input_scale)
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+        self.bias = (
+            None if bias is None else nn.Parameter(bias.detach().clone(), bias.requires_grad)
+        )
 
     @property
     def integer(self) -> bool:

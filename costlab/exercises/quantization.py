@@ -107,4 +107,33 @@ BITS_FOR = Exercise(
     praise="Six decibels a bit: one measurement tells you the noise at every other width.",
 )
 
-EXERCISES = {1: DEQUANTIZED, 2: BYTES_IN_GROUPS, 3: BITS_FOR}
+REQUESTS_AT_BALANCE = Exercise(
+    signature="requests_at_balance(peak, bandwidth, bytes_per_weight)",
+    cases=[(989e12, 3.35e12, 2), (989e12, 3.35e12, 0.5), (1e11, 2e10, 4), (65e12, 0.32e12, 1)],
+    mistakes=[
+        (
+            lambda p, b, w: p * w / b,
+            "a weight is multiplied and the product added: two operations for each request.",
+        ),
+        (
+            lambda p, b, w: p / b / 2,
+            "this is the balance for a weight of one byte: a larger one takes longer to arrive.",
+        ),
+        (
+            lambda p, b, w: 2 * b / (p * w),
+            "this is the share of the arithmetic in the carrying: turn it over.",
+        ),
+        (
+            lambda p, b, w: p / (2 * b * w),
+            "a larger weight takes longer to carry, so more requests can share it: multiply by it.",
+        ),
+    ],
+    hints=[
+        "How long does one weight take to arrive? Does that depend on the number of requests?",
+        "And how long does its arithmetic take, for one request, at two operations?",
+        "Divide the first by the second.",
+    ],
+    praise="Above that batch, smaller weights save memory and no time.",
+)
+
+EXERCISES = {1: DEQUANTIZED, 2: BYTES_IN_GROUPS, 3: BITS_FOR, 4: REQUESTS_AT_BALANCE}

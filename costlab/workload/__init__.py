@@ -13,6 +13,7 @@ _HOME = {
     "SERVICE": "service",
     "Service": "service",
     "MonthlyBill": "monthly",
+    "month": "monthly",
     "monthly_bill": "monthly",
     "Request": "trace",
     "Trace": "trace",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from costlab.workload.generator import day
 from costlab.workload.service import SERVICE
 from costlab.workload.trace import SECONDS_PER_DAY, Trace
 
@@ -80,6 +81,23 @@ def monthly_bill(
         utilization=total / (machines * seconds),
         dollars_per_month=dollars,
         dollars_per_million_tokens=dollars / generated * 1e6,
+    )
+
+
+def month(bill: object, provision: str = "peak") -> MonthlyBill:
+    """A month of the book's service at the speed of a measured `bill`.
+
+    Each prompt token is charged its share of the time to the first token, each output token its
+    share of the rest; a batch shares both. provision: as for `monthly_bill`. Taught in notebook 01.
+    """
+    load, first = bill.workload, bill.ttft_seconds
+    written = load.batch * load.generate
+    return monthly_bill(
+        day(),
+        provision=provision,
+        price=bill.machine.price_per_hour,
+        seconds_per_prompt_token=first / (load.batch * load.prompt),
+        seconds_per_output_token=1 / bill.tokens_per_second - first / written,
     )
 
 

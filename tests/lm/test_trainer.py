@@ -243,7 +243,11 @@ def command(tmp_path, extra: str = "") -> list[str]:
 def few(monkeypatch, text):
     """Validation on four windows, so that a run of the whole command takes a second."""
     whole = corpus.validation_batches
-    monkeypatch.setattr(corpus, "validation_batches", lambda context: whole(context=min(64, context), limit=256))
+
+    def few_windows(context: int) -> list:
+        return whole(context=min(64, context), limit=256)
+
+    monkeypatch.setattr(corpus, "validation_batches", few_windows)
 
 
 def test_an_interrupted_command_returns_130_and_goes_on(few, tmp_path, monkeypatch, capsys):

@@ -79,10 +79,14 @@ TWINS = {
     "On all of the text the model beats the best n-gram": untrained_bits,
     # lzma that was shown nothing first
     "lzma that has seen the training text needs fewer bits still": lzma_unprimed,
+    # a model trained for a month at a dollar an hour
+    "Training this model costs less than a dollar": lambda: 720.0,
     # a machine whose memory is as quick as its arithmetic
     "For one token, carrying weights takes longer than the arithmetic": lambda: 1.0,
     # a step that runs at the peak
     "A step takes ten times what its arithmetic needs, and more": lambda: 1.0,
+    # a step that runs at its floor
+    "A step takes longer than its floor": lambda: 1.0,
     # a step in which nothing but matrices takes time
     "A step takes longer than its matrices alone": lambda: 1.0,
     "Sixteen tokens at once take less than half of sixteen times one": sixteen_one_by_one,
