@@ -75,7 +75,8 @@ def hint(name: str, step: int = 1) -> None:
 def _find(name: str) -> Exercise:
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.3) or known[:3]
+        near = difflib.get_close_matches(name, known, cutoff=0.3) if isinstance(name, str) else []
+        near = near or known[:3]
         raise ValueError(f"name must be an exercise, got {name!r}; the nearest: {', '.join(near)}.")
     chapter, number = name.split(".")
     return importlib.import_module(f"costlab.exercises.{chapter}").EXERCISES[int(number)]

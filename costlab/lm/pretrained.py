@@ -61,7 +61,7 @@ def read_whole(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"weight file {path} is damaged or cut short: {error}") from error
     found = metadata.pop("sha256", None)
     # the second: files whose digest leaves the metadata out
-    if found and found not in (digest(tensors, metadata), digest(tensors, {})):
+    if found and found != digest(tensors, metadata) and found != digest(tensors, {}):
         raise ValueError(f"weight file {path} is damaged: its content does not match its SHA-256")
     return tensors, metadata
 

@@ -102,7 +102,7 @@ TWINS = {
     # factors that leave the outliers where they were
     "Row scales and SmoothQuant together lose next to nothing": lambda: 0.03,
     # groups and GPTQ that do nothing
-    "At three bits, GPTQ in groups loses a fifth of rounding, or less": lambda: 1.0,
+    "At three bits, GPTQ in groups loses a third of rounding, or less": lambda: 1.0,
     "Making up for errors lowers the error of the output": compensation_for_independent_inputs,
     # a method that rounds to nearest
     "At four bits GPTQ adds at most half the loss of rounding": lambda: 1.0,
