@@ -88,7 +88,7 @@ TWINS = {
     "From four bits on, each bit buys six decibels": decibels_of_a_grid_that_ignores_bits,
     "The integer product is exact, at the extremes too": product_that_overflows,
     # codes that a kernel unpacks at no cost
-    "Weights alone as integers are slower for a lone row": lambda: 1.0,
+    "Weights alone as integers gain nothing for a lone row": lambda: 1.0,
     # integers that are as slow as floats
     "Integer products beat float32 from sixteen rows on": lambda: 1.0,
     "Sixteen requests at once are written faster in 8-bit integers": lambda: 1.0,
@@ -105,6 +105,7 @@ TWINS = {
     "At three bits, GPTQ in groups loses a third of rounding, or less": lambda: 1.0,
     "Making up for errors lowers the error of the output": compensation_for_independent_inputs,
     # a method that rounds to nearest
+    "On this little text, GPTQ loses less than rounding at both widths": lambda: 1.0,
     "At four bits GPTQ adds at most half the loss of rounding": lambda: 1.0,
     "At three bits GPTQ adds at most half the loss of rounding": lambda: 1.0,
     # a cache of floats
