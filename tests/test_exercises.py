@@ -53,7 +53,7 @@ WRONG = [
     ("clipping.1", lambda t, d: math.erf(t / d / 2**0.5) / 2, "one side"),
     ("clipping.1", lambda t, d: math.erfc(t / d / 2**0.5), "kept"),
     ("clipping.1", lambda t, d: (1 + math.erf(t / d / 2**0.5)) / 2, "everything below"),
-    ("clipping.2", lambda s, d: bell(s) * d if s else 0 * d - 1e9, "too"),
+    ("clipping.2", lambda s, d: bell(s) * d, "left of zero"),
     ("clipping.2", lambda s, d: bell((1 + s) / 2), "deviation of 1"),
     ("clipping.2", lambda s, d: bell((1 + s) / 2) / d, "wider curve"),
     ("clipping.2", lambda s, d: s * d, "in proportion"),

@@ -36,10 +36,10 @@ SHARE_OF_ZEROS = Exercise(
 
 THRESHOLD_FOR = Exercise(
     signature="threshold_for(share, deviation)",
-    cases=[(0.5, 1), (0.5, 0.05), (0.9, 0.02), (0.25, 0.1), (0, 3)],
+    cases=[(0.5, 1), (0.5, 0.05), (0.9, 0.02), (0.25, 0.1), (0.1, 3)],
     mistakes=[
         (
-            lambda s, d: d * NormalDist().inv_cdf(s) if s else -math.inf,
+            lambda s, d: d * NormalDist().inv_cdf(s),
             "half of the zeros lie left of zero: the share below the threshold is (1 + share) / 2.",
         ),
         (

@@ -326,7 +326,7 @@ def test_progress_can_be_disabled(tmp_path, disabled):
 from costlab.lm import corpus, trainer
 corpus.training_text = lambda root=None: b"some text to train on; " * 20
 whole = corpus.validation_batches
-corpus.validation_batches = lambda: whole(context=64, limit=64)
+corpus.validation_batches = lambda context: whole(context=context, limit=64)
 trainer.main({command(tmp_path)!r})
 """
     done = subprocess.run(
