@@ -2,15 +2,18 @@
 
 The same student is trained over three seeds: without a teacher, with one at temperatures 1 to 8,
 with hidden states to match as well, and without one but for as many operations as with one. Writes
-`costlab/results/distillation.json`. Run it alone on the machine: `make experiments`, or
-`python experiments/distillation.py` (about 35 minutes on two cores; it says so first). Finished
-runs are kept in `_build/`: interrupt, and repeat the command to go on.
+`costlab/results/distillation.json`, and beside it the student of one run, fixed beforehand. Run it
+alone on the machine: `make experiments`, or `python experiments/distillation.py` (about 35 minutes
+on two cores; it says so first). Finished runs are kept in `_build/`: interrupt, and repeat the
+command to go on.
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import os
+import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 FEATURES = {"model.norm": "model.norm"}  # the last hidden state, which the head reads
 TRIAL = 4  # steps of each kind that are timed for the estimate
+# The run whose student is stored for the chapters: the defaults of `distill`, the first seed.
+STORED = {"kind": "teacher", "temperature": 2.0, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ FULL = Setup(
     steps=600, batch_size=8, context=256, scored=32_768, seeds=(0, 1, 2),
 )  # fmt: skip
 QUICK = Setup(
-    Config(width=16, layers=1, heads=2, kv_heads=1, head_dim=8, ffn=32, context=64),
+    Config(width=64, layers=1, heads=2, kv_heads=1, head_dim=32, ffn=128, context=64),
     steps=2, batch_size=2, context=32, scored=1_024, seeds=(0,),
 )  # fmt: skip
 
@@ -81,9 +86,11 @@ def train(setup: Setup, run: dict, teacher: LanguageModel) -> tuple[LanguageMode
     return student, time.perf_counter() - start
 
 
-def finish(setup: Setup, run: dict, teacher: LanguageModel) -> dict:
+def finish(setup: Setup, run: dict, teacher: LanguageModel, folder: Path) -> dict:
     """Train and score one run; what is recorded of it."""
     student, seconds = train(setup, run, teacher)
+    if STORED.items() <= run.items():
+        costlab.save(copy.deepcopy(student).bfloat16(), folder / "student.safetensors")
     tokens = run["steps"] * setup.batch_size * setup.context
     billed = teacher if run["alpha"] else None
     return run | {
@@ -145,7 +152,7 @@ def main(argv: list[str] | None = None) -> dict:
     print(f"{len(done)} of {len(runs)} runs are there, those left take about "
           f"{estimate(setup, left, teacher) / 60:.0f} minutes", flush=True)  # fmt: skip
     for run in left:
-        done.append(finish(setup, run, teacher))
+        done.append(finish(setup, run, teacher, path.parent))
         keep(path, setup, done)
         print(f"{len(done)}/{len(runs)} {json.dumps(done[-1])}", flush=True)
     found = {
@@ -158,7 +165,11 @@ def main(argv: list[str] | None = None) -> dict:
     }
     if not args.quick:
         seconds = sum(run["seconds_per_step"] * run["steps"] for run in done)
-        print(f"written to {costlab.results.record('distillation', found, seconds=seconds).name}")
+        written = costlab.results.record("distillation", found, seconds=seconds)
+        shutil.copyfile(
+            path.with_name("student.safetensors"), written.with_name("student.safetensors")
+        )
+        print(f"written to {written.name}")
     return found
 
 
