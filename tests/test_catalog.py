@@ -338,7 +338,8 @@ def test_published_runs_are_plausible(row):
         return
     peak = catalog.accelerator(row.accelerator).peak_flops("bf16")
     share = row.flops / (row.device_hours * 3600 * peak)
-    assert 0.15 < share < 0.6
+    # small children of a large model ran far from the peak, and their hours hold more than training
+    assert (0.04 if "distilled" in row.note else 0.15) < share < 0.6
     if row.reported_mfu is not None:
         assert share < row.reported_mfu * 1.05, "a run cannot beat its own steps"
     if row.devices is not None and row.days is not None:
