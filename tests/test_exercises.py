@@ -22,6 +22,33 @@ BY_HAND = {
     "clipping.1": [((0, 2), 0.0), ((1, 1), 0.6826894921), ((0.1, 0.05), 0.9544997361)],
     "clipping.2": [((0, 2), 0.0), ((0.6826894921, 1), 1.0), ((0.9544997361, 0.05), 0.1)],
     "clipping.3": [((4, 4), 0.5), ((2, 4), 2 / 3), ((4, 0), 0.0)],
+    "distillation.1": [
+        (([3, 3], 5), 0.5),
+        (([math.log(81), 0, 0], 2), 9 / 11),
+        (([1e6, 1e6, -1e6], 1), 0.5),
+    ],
+    "distillation.2": [((3, 1), 0.5), ((9, 1), 0.75), ((1, 1), 0.25)],
+    "distillation.3": [
+        ((10, 5, 2), 4),
+        ((9, 5, 2), 3),
+        ((10, 2, 2), math.inf),
+        ((1, 2, 5), math.inf),
+        ((0, 5, 2), 0),
+    ],
+    "distillation.4": [
+        ((10, 3, 256), 90),
+        ((10, 3, 257), 120),
+        ((2, 5, 65_537), 50),
+        ((10, 256, 256), 5120),
+        ((7, 1, 1), 14),
+    ],
+    "listing_compression.1": [((0.3, 0.1), 0.3), ((-0.3, 0.1), -0.3), ((-0.1, 0.1), 0)],
+    "listing_compression.2": [((3, 12, 0.6), 0.1), ((1, 1, 5), 5), ((4096, 4096, 1), 1 / 4096)],
+    "listing_compression.3": [
+        ((2, 0.1, 0.9, 2), 0.922),
+        ((1, 0.5, 0.5, 2), 1.625),
+        ((3, 0.1, 0, 0), 0),
+    ],
     "quantization.1": [((7.5, 7.5, 4), 7.0), ((-7.5, 7.5, 4), -8.0), ((0.4, 1.5, 2), 0.0)],
     "quantization.2": [((1024, 4, 32), 576.0), ((32, 8, 32), 34.0)],
     "quantization.3": [((30.0, 5, 30.0), 5), ((40, 4, 18), 8), ((20, 8, 43.5), 5)],
@@ -60,6 +87,63 @@ WRONG = [
     ("clipping.3", lambda v, i: v / (v + i), "may be kept"),
     ("clipping.3", lambda v, i: i / v, "takes both"),
     ("clipping.3", lambda v, i: 0.5, "one size only"),
+    ("distillation.1", lambda z, t: soft(z, 1), "left out the temperature"),
+    ("distillation.1", lambda z, t: soft(z, 1 / t), "which sharpens"),
+    ("distillation.1", lambda z, t: soft(z, 1) / t, "before the exponential"),
+    ("distillation.1", lambda z, t: math.exp((z[0] - max(z)) / t), "add up to 1"),
+    ("distillation.1", lambda z, t: math.log(soft(z, t)), "logarithm"),
+    (
+        "distillation.1",
+        lambda z, t: math.exp(z[0] / t) / sum(math.exp(x / t) for x in [1e4, *z]),
+        "OverflowError",
+    ),
+    ("distillation.2", lambda t, s: 2 * t / (2 * t + 2 * s), "only goes forward"),
+    ("distillation.2", lambda t, s: 2 * t / (6 * s), "sum of both"),
+    ("distillation.2", lambda t, s: 2 * t / (2 * t + 4 * s), "its forward pass"),
+    ("distillation.2", lambda t, s: 6 * t / (6 * t + 2 * s), "exchanged"),
+    ("distillation.2", lambda t, s: 6 * s / (2 * t + 6 * s), "the student's share"),
+    ("distillation.3", lambda d, t, s: d / (t - s), "months are whole"),
+    ("distillation.3", lambda d, t, s: d // (t - s), "rounded down"),
+    ("distillation.3", lambda d, t, s: round(d / (t - s)), "nearest month"),
+    ("distillation.3", lambda d, t, s: d // (t - s) + 1, "fit exactly"),
+    ("distillation.3", lambda d, t, s: math.ceil(d / t), "has a bill, too"),
+    ("distillation.3", lambda d, t, s: math.ceil(d / s), "no longer pay"),
+    ("distillation.3", lambda d, t, s: math.ceil((d + s) / (t - s)), "every month"),
+    ("distillation.4", lambda n, k, v: n * k * 2, "left out the indices"),
+    ("distillation.4", lambda n, k, v: n * k * (2 + whole_bytes(v - 1)), "no index is needed"),
+    ("distillation.4", lambda n, k, v: n * k * (2 if k == v else 4), "not right for every index"),
+    ("distillation.4", lambda n, k, v: n * k * (2 if k == v else 6), "four bytes"),
+    (
+        "distillation.4",
+        lambda n, k, v: n * k * (2 + (k < v) * math.log2(v) / 8),
+        "takes whole bytes",
+    ),
+    ("distillation.4", lambda n, k, v: n * k * (2 + (k < v) * whole_bytes(v)), "up to 255"),
+    ("distillation.4", lambda n, k, v: k * (2 + (k < v) * whole_bytes(v - 1)), "one token"),
+    ("listing_compression.1", lambda w, t: 0 if abs(w) < t else w, "at the threshold goes"),
+    ("listing_compression.1", lambda w, t: w * (w > t), "without its sign"),
+    ("listing_compression.1", lambda w, t: abs(w) * (abs(w) > t), "keep its sign"),
+    ("listing_compression.1", lambda w, t: min(max(w, -t), t), "clamping"),
+    (
+        "listing_compression.1",
+        lambda w, t: float(torch.nn.functional.softshrink(torch.tensor(w, dtype=torch.float64), t)),
+        "soft thresholding",
+    ),
+    ("listing_compression.1", lambda w, t: w * (abs(w) <= t), "other way round"),
+    ("listing_compression.1", lambda w, t: w, "it freezes"),
+    ("listing_compression.2", lambda r, c, t: t, "one weight"),
+    ("listing_compression.2", lambda r, c, t: t / r / c, "adds squares"),
+    ("listing_compression.2", lambda r, c, t: t * (r * c) ** 0.5, "turn it round"),
+    ("listing_compression.2", lambda r, c, t: t / r**0.5, "one column alone"),
+    ("listing_compression.2", lambda r, c, t: t / c**0.5, "one row alone"),
+    ("listing_compression.2", lambda r, c, t: t * t / r / c, "take its root"),
+    ("listing_compression.3", lambda g, r, m, n: 0, "do move"),
+    ("listing_compression.3", lambda g, r, m, n: r * g * n, "without momentum"),
+    ("listing_compression.3", lambda g, r, m, n: way(g, r, m, n, left=0)[0], "set to zero"),
+    ("listing_compression.3", lambda g, r, m, n: way(0, r, m, n, left=g)[0], "began at rest"),
+    ("listing_compression.3", lambda g, r, m, n: way(g, r, m, n, left=g)[1], "last step alone"),
+    ("listing_compression.3", lambda g, r, m, n: way(g, r, m, n, left=g)[0] + r * g, "counted the"),
+    ("listing_compression.3", lambda g, r, m, n: way(g, 1, m, n, left=g)[0], "the velocities"),
     ("quantization.1", lambda w, a, b: on_grid(w, a / (2**b - 0.5), 2**b), "the sign"),
     ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2**20), "does not exist"),
     ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2 ** (b - 1)) / step(a, b), "code"),
@@ -113,6 +197,28 @@ def step(largest, bits):
 def on_grid(weight, scale, most):
     """The value on a symmetric grid with codes from -most to most - 1."""
     return max(-most, min(most - 1, round(weight / scale))) * scale
+
+
+def soft(logits, temperature):
+    """The first class's probability, by torch."""
+    return torch.tensor(logits).double().div(temperature).softmax(0)[0].item()
+
+
+def whole_bytes(number):
+    """Bytes that hold a whole number."""
+    return max(1, len(f"{number:x}") + 1 >> 1)
+
+
+def way(first, rate, momentum, steps, *, left):
+    """How far torch moves a weight after its first step, and how far in the last step."""
+    weight = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=rate, momentum=momentum)
+    places = []
+    for gradient in [first] + [left] * steps:
+        weight.grad = torch.full_like(weight, gradient)
+        optimizer.step()
+        places.append(weight.item())
+    return places[0] - places[-1], places[-2] - places[-1]
 
 
 class Hostile:
