@@ -12,14 +12,13 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from costlab.bill.checks import Data, batches_of, check_tokens, on_device, tokens_of
 from costlab.bill.counting import evaluating, flops_per_token
 from costlab.calibration import call
 from costlab.lm import corpus
 from costlab.lm.decoding import context_of, first_weight, is_language_model, vocabulary_of
-from costlab.lm.trainer import Recipe, make_optimizer
+from costlab.lm.trainer import Recipe, descend
 
 Batch = Tensor | tuple | dict
 
@@ -152,24 +151,13 @@ def distill(
 
 
 def _train(plan: _Plan, teacher: nn.Module, student: nn.Module, draw: Callable) -> None:
-    """The loop of `costlab.lm.trainer.train` with another loss, on `student` in place."""
-    recipe, projections = plan.recipe, nn.ModuleList()
-    learning = nn.ModuleList([student, projections])
-    progress = tqdm(range(recipe.steps), unit="step", desc="distilling", leave=False)
-    for step in progress:
-        loss = _loss(plan, teacher, student, projections, *draw(step))
-        if step == 0:  # by now the projections are there
-            optimizer = make_optimizer(learning, recipe)
-        if step % 10 == 0:
-            progress.set_postfix(nats=f"{loss.item():.3f}")
-            if not loss.isfinite():
-                raise ValueError(f"models and data must be finite, lr small, got a loss: {loss:g}")
-        loss.backward()
-        nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * recipe.rate(step)
-        optimizer.step()
-        optimizer.zero_grad()
+    """Train `student` in place, and with it projections, which the first loss adds."""
+    projections = nn.ModuleList()
+
+    def loss(step: int) -> Tensor:
+        return _loss(plan, teacher, student, projections, *draw(step))
+
+    descend(nn.ModuleList([student, projections]), loss, plan.recipe, label="distilling")
 
 
 def _loss(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -81,6 +82,48 @@ def loss_on(model: nn.Module, windows: Tensor, precision: str = "fp32") -> Tenso
     return F.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 
+def update(
+    model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, loss: Tensor
+) -> float:
+    """One step down `loss`, its gradient's norm clipped to 1.0; returns the loss as a number.
+
+    Raises ValueError for a loss that is not finite, before any weight sees it.
+    """
+    if not math.isfinite(value := loss.item()):
+        raise ValueError(f"model and data must be finite, lr small, got a loss: {value:g}")
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.lr * recipe.rate(step)
+    optimizer.step()
+    optimizer.zero_grad()
+    return value
+
+
+def descend(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    recipe: Recipe,
+    *,
+    label: str,
+    after: Callable[[], object] | None = None,
+) -> None:
+    """Take `recipe.steps` steps of `make_optimizer`, in place; of the recipe, optimizer and rate.
+
+    loss: called with the step, from 0, gives a scalar; the first call may still add parameters to
+    `model`. label: before the progress bar. after: called after each update (to put masks back).
+    Modes are left alone: call `model.train()` before. Raises ValueError as `update` does.
+    """
+    optimizer = None
+    for step in (progress := tqdm(range(recipe.steps), unit="step", desc=label, leave=False)):
+        found = loss(step)
+        optimizer = optimizer or make_optimizer(model, recipe)
+        nats = update(model, optimizer, recipe, step, found)
+        progress.set_postfix(nats=f"{nats:.3f}", refresh=False)
+        if after:
+            after()
+
+
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, run: dict
 ) -> None:
@@ -131,10 +174,8 @@ def train(
 ) -> LanguageModel:
     """Train `model` in place on the book's corpus and return it.
 
-    out: folder of `checkpoint.safetensors`, from which an interrupted run goes on; None keeps
-    nothing.
-    until: stop after this many steps (to try an interruption); report: called with step and loss in
-    nats.
+    out: folder of `checkpoint.safetensors`, from which an interrupted run goes on; None keeps none.
+    until: stop after this many steps (to try an interruption). report: called with step and nats.
     """
     text = corpus.as_tensor(corpus.training_text())
     device = next(model.parameters()).device
@@ -150,16 +191,10 @@ def train(
             text, batch=recipe.batch_size, context=recipe.context, seed=recipe.seed, step=step
         ).to(device)
         loss = loss_on(model, windows, recipe.precision)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * recipe.rate(step)
-        optimizer.step()
-        optimizer.zero_grad()
+        nats = update(model, optimizer, recipe, step, loss)
+        progress.set_postfix(nats=f"{nats:.3f}", refresh=False)
         if report:
-            report(step, loss.item())
-        if step % 10 == 0:
-            progress.set_postfix(nats=f"{loss.item():.3f}")
+            report(step, nats)
         if path and ((step + 1) % checkpoint_every == 0 or step + 1 == last):
             save_checkpoint(path, model, optimizer, step + 1, run)
     return model.eval()
@@ -167,10 +202,7 @@ def train(
 
 @torch.inference_mode()
 def bits_per_byte(model: nn.Module, batches: list[Tensor]) -> float:
-    """Summed nats of every predicted byte / ln 2 / number of bytes.
-
-    Batches of (batch, positions).
-    """
+    """Summed nats of every predicted byte / ln 2 / number of bytes; batches: (batch, positions)."""
     nats = count = 0.0
     for windows in batches:
         nats += loss_on(model, windows).item() * windows[:, 1:].numel()
@@ -190,10 +222,7 @@ def announce(model: nn.Module, recipe: Recipe, out: Path, seconds_per_step: floa
 
 
 def seconds_per_step(model: nn.Module, recipe: Recipe) -> float:
-    """Time one step's forward and backward pass on random bytes, after one to warm up.
-
-    Changes nothing.
-    """
+    """Time a step, forward and backward, on random bytes, after one to warm up; changes nothing."""
     windows = torch.randint(1, model.config.vocab, (recipe.batch_size, recipe.context + 1))
     for _ in range(2):
         start = time.perf_counter()
@@ -220,10 +249,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train from nothing, or go on from the last checkpoint.
-
-    Writes `weights.safetensors` at the end.
-    """
+    """Train, from nothing or from the last checkpoint, and write `weights.safetensors`."""
     args = parser().parse_args(argv)
     given = vars(args)
     config = Config(**{f.name: given[f.name] for f in fields(Config) if f.name != "context"},
