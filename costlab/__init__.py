@@ -27,6 +27,10 @@ _HOME = {
     "apply_masks_": "costlab.sparsity",
     "distillation_loss": "costlab.compress.distillation",
     "distill": "costlab.compress.distillation",
+    "shear": "costlab.optimize.shearing",
+    "heal": "costlab.optimize.healing",
+    "add_adapters": "costlab.optimize.adapters",
+    "merge_adapters": "costlab.optimize.adapters",
 }
 _PACKAGES = (
     "bill",
