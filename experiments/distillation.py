@@ -1,9 +1,10 @@
 """Does a teacher help a small student, and what do the teacher's forward passes cost?
 
 The same student is trained over three seeds: without a teacher, with one at temperatures 1 to 8,
-with hidden states to match as well, and without one but for as many operations as with one. Writes
+with hidden states to match as well, without one but for as many operations, or about as many
+seconds, as with one; and with and without one on little text, read again and again. Writes
 `costlab/results/distillation.json`, and beside it the student of one run, fixed beforehand. Run it
-alone on the machine: `make experiments`, or `python experiments/distillation.py` (about 35 minutes
+alone on the machine: `make experiments`, or `python experiments/distillation.py` (about an hour
 on two cores; it says so first). Finished runs are kept in `_build/`: interrupt, and repeat the
 command to go on.
 """
@@ -16,7 +17,9 @@ import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -31,6 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 FEATURES = {"model.norm": "model.norm"}  # the last hidden state, which the head reads
 TRIAL = 4  # steps of each kind that are timed for the estimate
+LITTLE = 32  # batches of the runs on little text, read again and again
+EQUAL_TIME = "without teacher, equal time"
 # The run whose student is stored for the chapters: the defaults of `distill`, the first seed.
 STORED = {"kind": "teacher", "temperature": 2.0, "seed": 0}
 
@@ -68,8 +73,28 @@ def plan(setup: Setup, teacher: LanguageModel) -> list[dict]:
     kinds += [("teacher", temperature, 0.5, setup.steps) for temperature in TEMPERATURES]
     kinds += [("teacher and hidden states", 2.0, 0.5, setup.steps)]
     kinds += [("without teacher, equal operations", None, 0.0, round(setup.steps * factor))]
+    kinds += [("little text, without teacher", None, 0.0, setup.steps)]
+    kinds += [("little text, teacher", 2.0, 0.5, setup.steps)]
     names = ("kind", "temperature", "alpha", "steps")
     return [{**dict(zip(names, kind)), "seed": seed} for seed in setup.seeds for kind in kinds]
+
+
+def equal_time(
+    setup: Setup, runs: list[dict], done: list[dict], teacher: LanguageModel
+) -> list[dict]:
+    """Runs without a teacher for about as many seconds as with one: the two are timed in turn."""
+    there = [run for run in done if run["kind"] == EQUAL_TIME]
+    if there:
+        return [{name: run[name] for name in runs[0]} for run in there]
+    pair = [
+        next(run for run in runs if run["kind"] == kind) for kind in ("teacher", "without teacher")
+    ]
+    seconds = [[train(setup, run | {"steps": TRIAL}, teacher)[1] for run in pair] for _ in range(7)]
+    ratio = median(with_teacher / without for with_teacher, without in seconds[1:])
+    return [
+        pair[1] | {"kind": EQUAL_TIME, "seed": seed, "steps": round(setup.steps * ratio)}
+        for seed in setup.seeds
+    ]
 
 
 def train(setup: Setup, run: dict, teacher: LanguageModel) -> tuple[LanguageModel, float]:
@@ -78,7 +103,8 @@ def train(setup: Setup, run: dict, teacher: LanguageModel) -> tuple[LanguageMode
     student = LanguageModel(setup.student)
     start = time.perf_counter()
     student = costlab.distill(
-        teacher, student, temperature=run["temperature"] or 1.0, alpha=run["alpha"],
+        teacher, student, little_text(setup) if "little" in run["kind"] else None,
+        temperature=run["temperature"] or 1.0, alpha=run["alpha"],
         steps=run["steps"], lr=setup.lr, batch_size=setup.batch_size, context=setup.context,
         precision=setup.precision, seed=run["seed"],
         features=FEATURES if "hidden" in run["kind"] else None,
@@ -99,6 +125,13 @@ def finish(setup: Setup, run: dict, teacher: LanguageModel, folder: Path) -> dic
         "operations": distillation_flops(billed, student, tokens),
         "seconds_per_step": seconds / run["steps"],
     }
+
+
+def little_text(setup: Setup) -> list[torch.Tensor]:
+    """The few batches that are read again and again: the same for every run."""
+    text, shape = corpus.as_tensor(corpus.training_text()), (setup.batch_size, setup.context)
+    draw = partial(corpus.batch, text, batch=shape[0], context=shape[1], seed=0)
+    return [draw(step=step) for step in range(LITTLE)]
 
 
 def validation(setup: Setup) -> list[torch.Tensor]:
@@ -148,6 +181,7 @@ def main(argv: list[str] | None = None) -> dict:
     path = args.keep or ROOT / "_build" / f"distillation{'-quick' * args.quick}.json"
     teacher, done = costlab.load_model(), kept(path, setup)
     runs = plan(setup, teacher)
+    runs += equal_time(setup, runs, done, teacher)
     left = [run for run in runs if not any(run.items() <= other.items() for other in done)]
     print(f"{len(done)} of {len(runs)} runs are there, those left take about "
           f"{estimate(setup, left, teacher) / 60:.0f} minutes", flush=True)  # fmt: skip
@@ -161,6 +195,7 @@ def main(argv: list[str] | None = None) -> dict:
         "student_parameters": sum(p.numel() for p in LanguageModel(setup.student).parameters()),
         "teacher_bits_per_byte": bits_per_byte(teacher, validation(setup)),
         "features": FEATURES,
+        "little_text_bytes": LITTLE * setup.batch_size * setup.context,
         "runs": done,
     }
     if not args.quick:

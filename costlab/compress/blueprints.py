@@ -15,11 +15,12 @@ from operator import attrgetter
 import torch
 from torch import Tensor, nn
 
+from costlab.compress.adapted import AdaptedLinear
 from costlab.compress.quantized import QuantizedLinear, RoundedLinear
 from costlab.lm.model import Config, LanguageModel
 from costlab.modules import replace_
 
-LAYERS = {kind.__name__: kind for kind in (QuantizedLinear, RoundedLinear)}
+LAYERS = {kind.__name__: kind for kind in (AdaptedLinear, QuantizedLinear, RoundedLinear)}
 DTYPES = {str(d): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 
 

@@ -1,6 +1,6 @@
-"""The one place that chooses how an integer matrix product is computed.
+"""The one place that chooses how a matrix product with integers is computed.
 
-Every way gives the same integers; they differ in speed. Taught in notebook 05.
+Every way of multiplying integers gives the same ones; they differ in speed. Taught in notebook 05.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FEW_ROWS = 32  # beyond, torch's kernel for 8-bit weights is slower than turning them into floats
 
-def kernel_for(device: torch.device) -> str:
-    """The way `integer_matmul` goes on this device: "int8", "int8 padded" or "float".
 
-    torch multiplies 8-bit integers fast on processors with AVX-512 and its instructions for them
-    (VNNI), and on GPUs with tensor cores for them (compute capability 7.5, a T4, and newer).
-    Elsewhere floats that hold every sum exactly give the same integers, at no gain in speed.
+def kernel_for(device: torch.device, inputs: torch.dtype = torch.int8) -> str:
+    """The way a product of such inputs with 8-bit codes goes on this device.
+
+    For int8: "int8", "int8 padded" or "float". torch multiplies 8-bit integers fast on processors
+    with AVX-512 and its instructions for them (VNNI), and on GPUs with tensor cores for them
+    (compute capability 7.5, a T4, and newer). Elsewhere floats that hold every sum exactly give the
+    same integers, at no gain in speed. For bfloat16: "int8 weights" on processors with AVX-512,
+    where torch turns the codes into floats on their way to the arithmetic. Otherwise "float".
     """
+    if inputs != torch.int8:
+        cpu = device.type == "cpu" and "AVX512" in torch.backends.cpu.get_cpu_capability()
+        return "int8 weights" if cpu and inputs == torch.bfloat16 else "float"
     if device.type == "cpu" and "AVX512" in torch.backends.cpu.get_cpu_capability():
         return "int8" if torch.cpu._is_vnni_supported() else "float"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 5):
@@ -39,6 +46,20 @@ def integer_matmul(x: Tensor, codes: Tensor) -> Tensor:
     # a product is at most 2^14, and a float of m bits adds them exactly up to 2^m
     kind = torch.float32 if x.shape[1] <= 2**10 else torch.float64
     return x.to(kind) @ codes.t().to(kind)
+
+
+def weight_only_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """Float x (..., inputs) through the layer that int8 codes (outputs, inputs) stand for.
+
+    scale: one for each output, (outputs, 1).
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    few = len(rows) <= FEW_ROWS and not x.requires_grad  # torch's kernel gives no gradient
+    if few and kernel_for(x.device, x.dtype) == "int8 weights":
+        y = torch._weight_int8pack_mm(rows.contiguous(), codes, scale.view(-1).to(x.dtype))
+        y = y.view(*x.shape[:-1], len(codes))
+        return y if bias is None else y + bias
+    return F.linear(x, (codes * scale).to(x.dtype), bias)
 
 
 def encode(x: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from costlab.compress.kernels import encode, integer_matmul
+from costlab.compress.kernels import encode, integer_matmul, weight_only_linear
 from costlab.compress.rounding import Grid, pack, unpack
 
 
@@ -77,6 +77,9 @@ class QuantizedLinear(nn.Module):
             return self._multiply_integers(x)
         if self.activations is not None:  # groups have a scale each: round, then multiply floats
             x = rounded(x, self.input_scale)
+        by_channel = self.scale.shape == (self.out_features, 1) and self.zero_point is None
+        if self.bits == 8 and by_channel:
+            return weight_only_linear(x, self.weight, self.scale, self.bias)
         return F.linear(x, self.float_weight().to(x.dtype), self.bias)
 
     def _multiply_integers(self, x: Tensor) -> Tensor:

@@ -1,50 +1,25 @@
-"""Small models of several kinds, a bill written by hand, and measuring without a second process."""
+"""Small models of transformers, a bill written by hand, and measuring without a second process."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
-import torch
-from torch import nn
 
 from costlab.bill import Bill, Machine, memory
 from costlab.bill.records import Workload
-from costlab.lm.model import Config, LanguageModel
 
 
 @pytest.fixture
-def tiny():
-    """Builds the book's kind of model, small, with weights that make its logits differ."""
-
-    def build(seed: int = 0, **changes) -> LanguageModel:
-        shape = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8, "ffn": 48}
-        model = LanguageModel(Config(**shape | {"context": 64} | changes))
-        generator = torch.Generator().manual_seed(seed)
-        for p in model.parameters():
-            nn.init.normal_(p, mean=float(p.ndim == 1), std=0.2, generator=generator)
-        return model
-
-    return build
+def llama(peers):
+    return peers["llama"]
 
 
 @pytest.fixture
-def llama():
-    transformers = pytest.importorskip("transformers")
-    config = transformers.LlamaConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, vocab_size=99, max_position_embeddings=64, eos_token_id=None,
-    )  # fmt: skip
-    return transformers.LlamaForCausalLM(config)
-
-
-@pytest.fixture
-def gpt2():
-    """With dropout, and with the head tied to the embedding."""
-    transformers = pytest.importorskip("transformers")
-    config = transformers.GPT2Config(
-        n_embd=32, n_layer=2, n_head=4, vocab_size=99, n_positions=64, eos_token_id=None,
-        resid_pdrop=0.3, embd_pdrop=0.3, attn_pdrop=0.3,
-    )  # fmt: skip
-    return transformers.GPT2LMHeadModel(config)
+def gpt2(peers):
+    """With more dropout, and with the head tied to the embedding."""
+    config = deepcopy(peers["gpt2"].config)
+    config.update({"resid_pdrop": 0.3, "embd_pdrop": 0.3, "attn_pdrop": 0.3})
+    return type(peers["gpt2"])(config)
 
 
 @pytest.fixture

@@ -6,23 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from costlab.lm.model import Config, LanguageModel
-
-
-@pytest.fixture
-def tiny():
-    """Builds the book's kind of model, small, with weights that make its logits differ."""
-
-    def build(seed: int = 0, **changes) -> LanguageModel:
-        shape = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8, "ffn": 48}
-        model = LanguageModel(Config(**shape | {"context": 64} | changes))
-        generator = torch.Generator().manual_seed(seed)
-        for p in model.parameters():
-            nn.init.normal_(p, mean=float(p.ndim == 1), std=0.2, generator=generator)
-        return model.eval()
-
-    return build
-
 
 @pytest.fixture(scope="module")
 def bert():

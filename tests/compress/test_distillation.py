@@ -440,7 +440,7 @@ TOKENS = torch.arange(16).reshape(2, 8)
         ((None, tiny()), {}, "teacher must be a torch.nn.Module, got NoneType"),
         ((tiny(), "student"), {}, "student must be a torch.nn.Module, got str"),
         ((tiny(), frozen()), {}, "student must have parameters that require gradients"),
-        ((broken(), tiny()), {}, "must be finite, lr small, got a loss: nan"),
+        ((broken(), tiny()), {}, "data must be finite, lr small, got a loss: nan"),
         ((tiny(), tiny()), {"temperature": 0}, "temperature must be"),
         ((tiny(), tiny()), {"alpha": 2}, "alpha must be"),
         ((tiny(), tiny()), {"steps": 0}, "steps must be positive, got 0"),

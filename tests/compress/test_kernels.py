@@ -4,9 +4,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from costlab.compress import kernels
-from costlab.compress.kernels import encode, integer_matmul, kernel_for
+from costlab.compress.kernels import (
+    FEW_ROWS,
+    encode,
+    integer_matmul,
+    kernel_for,
+    weight_only_linear,
+)
 
 KINDS = ["int8", "int8 padded", "float"]
 
@@ -15,7 +22,7 @@ def go(monkeypatch, kind):
     """Take one way, where this processor can."""
     if kind != "float" and not hasattr(torch, "_int_mm"):
         pytest.skip("this torch cannot multiply 8-bit integers")
-    monkeypatch.setattr(kernels, "kernel_for", lambda device: kind)
+    monkeypatch.setattr(kernels, "kernel_for", lambda *_: kind)
 
 
 def product(x, codes):
@@ -66,13 +73,81 @@ def test_the_order_in_memory_does_not_matter(monkeypatch, kind):
 
 def test_the_way_depends_on_the_machine(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert kernel_for(torch.device("cpu")) == "float"
+    cpu = torch.device("cpu")
+    assert kernel_for(cpu) == kernel_for(cpu, torch.bfloat16) == "float"
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert kernel_for(torch.device("cpu")) == "int8"
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    assert kernel_for(cpu) == "int8"
+    assert kernel_for(cpu, torch.bfloat16) == "int8 weights"
+    assert kernel_for(cpu, torch.float32) == kernel_for(cpu, torch.float16) == "float"
+    assert kernel_for(torch.device("cuda"), torch.bfloat16) == "float"
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    assert kernel_for(cpu) == "float"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert kernel_for(torch.device("cuda")) == "int8 padded"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     assert kernel_for(torch.device("cuda")) == "float"
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Rows of each call of torch's kernel for 8-bit weights, where this processor has it."""
+    if kernel_for(torch.device("cpu"), torch.bfloat16) == "float":
+        pytest.skip("torch's kernel for 8-bit weights is for AVX-512")
+    found, kernel = [], torch._weight_int8pack_mm
+
+    def counting(x, codes, scale):
+        found.append(len(x))
+        return kernel(x, codes, scale)
+
+    monkeypatch.setattr(torch, "_weight_int8pack_mm", counting)
+    return found
+
+
+def weights(outputs, inputs):
+    """Codes at all their ends, scales of many sizes, and the float64 weights they stand for."""
+    codes = torch.randint(-128, 128, (outputs, inputs), dtype=torch.int8)
+    scale = torch.rand(outputs, 1) * 10.0 ** torch.randint(-6, 3, (outputs, 1))
+    return codes, scale, codes.double() * scale.double()
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1, 5), (FEW_ROWS,), (0,), ()], ids=str)
+@pytest.mark.parametrize(("outputs", "inputs"), [(48, 64), (5, 7), (1, 1), (16, 33), (33, 1040)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_few_rows_of_bfloat16_take_the_codes_as_they_are(calls, shape, outputs, inputs, bias):
+    """As close to the exact product as the float layer of the same weights is."""
+    codes, scale, exact = weights(outputs, inputs)
+    x, bias = torch.randn(*shape, inputs).bfloat16(), torch.randn(outputs).bfloat16() * bias
+    y = weight_only_linear(x, codes, scale, bias)
+    assert len(calls) == 1
+    assert y.dtype == torch.bfloat16
+    assert y.shape == (*shape, outputs)
+    # each number of inputs, weights and outputs has 8 significant bits; so have the scales
+    size = x.double().abs() @ exact.abs().t() + bias.double().abs()
+    error = (y.double() - F.linear(x.double(), exact, bias.double())).abs()
+    assert (error <= size * 2**-7).all()
+
+
+@pytest.mark.parametrize("rows", [1, 16, FEW_ROWS + 1])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+def test_all_else_multiplies_floats(calls, rows, kind):
+    codes, scale, exact = weights(16, 32)
+    x, bias = torch.randn(rows, 32).to(kind), torch.randn(16).to(kind)
+    y = weight_only_linear(x, codes, scale, bias)
+    assert len(calls) == (kind == torch.bfloat16 and rows <= FEW_ROWS)
+    if not calls:
+        assert torch.equal(y, F.linear(x, (codes * scale).to(kind), bias))
+
+
+def test_where_a_gradient_is_asked_for_there_is_one(calls):
+    codes, scale, exact = weights(16, 32)
+    x = torch.randn(2, 32).bfloat16().requires_grad_()
+    weight_only_linear(x, codes, scale, None).sum().backward()
+    assert not calls
+    torch.testing.assert_close(x.grad[0].double(), exact.sum(0), rtol=0.02, atol=0.02)
+    with torch.no_grad():
+        weight_only_linear(x.detach(), codes, scale, None)
+    assert calls == [2]
 
 
 @given(

@@ -31,7 +31,7 @@ def layer_of(weight, bias=None, *, activations=None, input_scale=None, smooth=No
 @pytest.fixture(params=["int8", "float"])
 def kernel(request, monkeypatch):
     """Both ways of the product."""
-    monkeypatch.setattr(kernels, "kernel_for", lambda device: request.param)
+    monkeypatch.setattr(kernels, "kernel_for", lambda *_: request.param)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
@@ -62,6 +62,19 @@ def test_integers_are_multiplied_exactly(grid, activations):
     whole = codes @ (layer.codes().long() - zero).t()
     want = whole.double() * scale.double() * layer.scale.double().view(1, -1) + bias.double()
     torch.testing.assert_close(layer(x).double(), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("rows", [2, 40])
+def test_in_bfloat16_the_layer_is_as_exact_as_a_float_one(grid, smooth, rows):
+    weight, x, bias = torch.randn(24, 32) + 0.2, torch.randn(rows, 32), torch.randn(24)
+    smooth = torch.rand(32) + 0.5 if smooth else None
+    layer = layer_of(weight, bias, smooth=smooth, **grid).bfloat16()
+    exact = layer_of(weight, bias, smooth=smooth, **grid)(x)
+    assert layer.scale.dtype == torch.bfloat16
+    error = (layer(x.bfloat16()).float() - exact).norm() / exact.norm()
+    assert error < 0.01
 
 
 @pytest.mark.parametrize("activations", ["dynamic", "static"])

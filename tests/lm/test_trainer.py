@@ -12,7 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from costlab.lm import corpus, pretrained, trainer
-from costlab.lm.trainer import Recipe, bits_per_byte, load_checkpoint, make_optimizer, train
+from costlab.lm.trainer import (
+    Recipe,
+    bits_per_byte,
+    descend,
+    load_checkpoint,
+    make_optimizer,
+    train,
+)
 
 SHORT = {"batch_size": 2, "context": 32, "warmup": 2, "decay": 4, "precision": "fp32"}
 SHAPE = "--width 32 --layers 2 --heads 4 --kv-heads 2 --head-dim 8 --ffn 48 --model-context 64"
@@ -42,6 +49,58 @@ def test_loss_falls(tiny, text, precision):
     assert losses[0][1] == pytest.approx(torch.log(torch.tensor(256.0)).item(), rel=0.02)
     assert losses[-1][1] < 0.5 * losses[0][1]
     assert not model.training
+
+
+def test_train_is_descend_on_its_own_windows(tiny, text):
+    plan, model = recipe(), tiny().train()
+    words = corpus.as_tensor(text)
+
+    def loss(step):
+        windows = corpus.batch(words, batch=2, context=32, seed=0, step=step)
+        return trainer.loss_on(model, windows)
+
+    descend(model, loss, plan, label="learning")
+    assert model.training
+    assert same(model.state_dict(), train(tiny(), plan).state_dict())
+
+
+def test_descend_learns_what_the_first_loss_adds_and_calls_after_each_update(capsys):
+    parts, seen = torch.nn.ModuleList(), []
+
+    def loss(step):
+        if not parts:
+            parts.append(torch.nn.Linear(3, 1))
+        seen.append(parts[0].weight.detach().clone())
+        return (parts[0](torch.ones(1, 3)) - 5).square().sum()
+
+    def after():
+        seen.append(parts[0].weight.detach().clone())
+        with torch.no_grad():
+            parts[0].weight[0, 0] = 0
+
+    descend(parts, loss, recipe(steps=4, lr=0.1), label="mending", after=after)
+    assert "mending" in capsys.readouterr().err
+    before, updated = seen[::2], seen[1::2]
+    assert len(before) == len(updated) == 4
+    assert all((b[0, 1:] < u[0, 1:]).all() for b, u in zip(before, updated))
+    assert all(b[0, 0] == 0 != u[0, 0] for b, u in zip(before[1:], updated))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_refused_before_the_weights_see_it(
+    tiny, text, tmp_path, monkeypatch, bad
+):
+    plan, right = recipe(), trainer.loss_on
+    monkeypatch.setattr(trainer, "loss_on", lambda *args: right(*args) * losses.pop())
+    losses, model = [bad, 1, 1, 1], tiny()
+    with pytest.raises(ValueError, match=f"must be finite, lr small, got a loss: {bad}$"):
+        train(model, plan, out=tmp_path, checkpoint_every=2)
+    assert load_checkpoint(
+        tmp_path / "checkpoint.safetensors", tiny(), make_optimizer(tiny(), plan),
+        asdict(model.config) | asdict(plan),
+    ) == 2  # fmt: skip
+    losses = [1, 1, 1]
+    assert same(model.state_dict(), train(tiny(), plan, until=3).state_dict())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
