@@ -34,7 +34,6 @@ def heal(
     recipe = replace(recipe, warmup=min(100, steps // 10), decay=steps // 2)
     _check(model, data)
     plan = _Plan({"temperature": 1.0, "alpha": 0.0}, {}, recipe)  # without a teacher
-    draw = _source(plan, model, model, data)
     new = copy.deepcopy(model).train()
 
     def loss(step: int) -> Tensor:
@@ -44,6 +43,7 @@ def heal(
         apply_masks_(new, masks or {})
 
     hold()
+    draw = _source(plan, model, model, data)
     descend(new, loss, recipe, label="healing", after=hold)
     return new.eval()
 

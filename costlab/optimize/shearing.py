@@ -6,7 +6,7 @@ Taught in notebook 12.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from math import ceil, floor, inf
@@ -20,17 +20,16 @@ from tqdm import tqdm
 from costlab import modules
 from costlab.bill.checks import Data
 from costlab.bill.counting import evaluating
-from costlab.calibration import Statistics, calibration_batches, call, watching
+from costlab.calibration import calibration_batches, call, observe
 from costlab.lm.model import Config
 from costlab.optimize.units import Group, heads, layers, neurons
 
 FIND = {"neurons": neurons, "heads": heads, "layers": layers}
 SCORES = ("activation", "weight", "random")
-KNOBS = {  # kind, least, below, in words
+KNOBS = {
     "threshold": (Real, 0, inf, "a finite number of at least 0"),
     "fraction": (Real, 0, 1, "a number of at least 0 and below 1"),
     "to": (int, 1, inf, "a whole number of at least 1"),
-    "round_to": (int, 1, inf, "a whole number of at least 1"),
 }
 FIELDS = {  # what configs call the numbers: that of the book's model, and those of transformers
     "neurons": ("ffn", "intermediate_size", "n_inner"),
@@ -61,7 +60,7 @@ def shear(
     fill its width), for MLPs in an nn.Sequential. See Sheared LLaMA (arXiv:2310.06694) and
     Torch-Pruning (arXiv:2301.12900). Raises TypeError or ValueError with one sentence.
     """
-    _check(threshold=threshold, fraction=fraction, to=to, round_to=round_to)
+    _check(round_to, threshold=threshold, fraction=fraction, to=to)
     groups = _find(model, units, score)
     scoring = partial(unit_scores, model, units, score=score, calibration=calibration, seed=seed)
     scores = {} if threshold is None else scoring()
@@ -74,12 +73,11 @@ def shear(
     if units == "neurons" and to is None:
         counts = [min(g.count, ceil(n / round_to) * round_to) for g, n in zip(groups, counts)]
     memo = _with_new_config(model, groups, counts, units)
-    if 0 in counts or (fraction and counts == [group.count for group in groups]):
-        what = "leave" if 0 in counts else "remove"
-        given = f"threshold {threshold}" if fraction is None else f"fraction {fraction}"
-        raise ValueError(f"{given} must {what} some {units} in each layer, and would {what} none")
-    scores = scores or scoring()
-    new = copy.deepcopy(model, memo)
+    if 0 in counts:
+        raise ValueError(f"threshold must leave some {units} in each layer, got {threshold}")
+    if fraction and counts == [group.count for group in groups]:
+        raise ValueError(f"fraction must be enough to remove some {units}, got {fraction}")
+    scores, new = scores or scoring(), copy.deepcopy(model, memo)
     for group, count in zip(groups, counts):
         stay = scores[group.name].argsort(stable=True)[group.count - count :]
         _cut_(new, group, stay.sort().values)
@@ -92,10 +90,11 @@ def unit_scores(
 ) -> dict[str, Tensor]:  # fmt: skip
     """How much each unit matters: name of the part that holds them -> float32 (units,).
 
-    "activation": the root mean square of what a neuron or head adds to the output of its part, over
-    the tokens of `calibration` (None: the book's training text); of a layer, 1 - the mean cosine of
-    what goes in and what comes out (ShortGPT, arXiv:2403.03853). "weight": the norm of all weights
-    that go with the unit. "random": uniform from 0 to 1, by `seed`. Raises as `shear` does.
+    "activation": the mean length of what a neuron adds to the output of its part, which is its mean
+    size times the norm of the weights that read it, over the tokens of `calibration` (None: the
+    book's training text); of a head, the norm of this over its channels; of a layer, 1 - the mean
+    cosine of what goes in and what comes out (ShortGPT, arXiv:2403.03853). "weight": the norm of
+    all weights that go with the unit. "random": from 0 to 1, by `seed`. Raises as `shear` does.
     """
     groups = _find(model, units, score)
     if score == "random":
@@ -104,55 +103,35 @@ def unit_scores(
     if score == "weight":
         return {group.name: _norms(model, group) for group in groups}
     batches = calibration_batches(model, calibration)
-    progress = tqdm(batches, desc="calibrating", unit="batch", leave=False)
-    with torch.no_grad(), evaluating(model):
-        return (_turned if units == "layers" else _added)(model, groups, progress)
+    return (_turns if units == "layers" else _lengths)(model, groups, batches)
 
 
 def _norms(model: nn.Module, group: Group) -> Tensor:
     """The norm of each unit's weights, biases left out; of a layer, of all it holds."""
     owners = [model.get_submodule(part.module) for part in group.parts]
     if isinstance(owners[0], nn.ModuleList):
-        sizes = [sum(p.detach().float().pow(2).sum() for p in b.parameters()) for b in owners[0]]
-        return torch.stack(sizes).sqrt().cpu()
-    rows = [_own(owner, part.dimension, part.index) for owner, part in zip(owners, group.parts)]
-    return sum(own.pow(2).sum((1, 2)) for own in rows).sqrt().cpu()
+        norms = [nn.utils.get_total_norm(block.parameters()) for block in owners[0]]
+        return torch.stack(norms).detach().float().cpu()
+    squares = 0.0
+    for owner, (_, dimension, index) in zip(owners, group.parts):
+        weight = modules.weight_of(owner).float().cpu()
+        squares = squares + (weight.t() if dimension else weight)[index].pow(2).sum((1, 2))
+    return squares.sqrt()
 
 
-def _own(layer: nn.Module, dimension: int, index: Tensor) -> Tensor:
-    """What each unit owns of a matrix: (units, block, outputs or inputs), float32."""
-    weight = modules.weight_of(layer).float()
-    return (weight.t() if dimension else weight)[index]
-
-
-class _Moments(Statistics):
-    """Sums of x^T x over all rows, of each unit's own inputs x alone: (units, block, block)."""
-
-    def __init__(self, index: Tensor) -> None:
-        super().__init__()
-        self.index, self.moments = index, 0.0
-
-    def add(self, x: Tensor) -> None:
-        super().add(x)
-        own = x.detach().reshape(-1, x.shape[-1]).float()[:, self.index]
-        self.moments = self.moments + torch.einsum("rub,ruc->ubc", own, own)
-
-
-def _added(model: nn.Module, groups: list[Group], batches: Iterable) -> dict[str, Tensor]:
-    """Root mean square of x_u W_u: the unit's outputs x_u, and W_u that reads them."""
-    found = {group.parts[-1].module: _Moments(group.parts[-1].index) for group in groups}
-    with watching(model, found):
-        for batch in batches:
-            call(model, batch)
+def _lengths(model: nn.Module, groups: list[Group], batches: list) -> dict[str, Tensor]:
+    """Mean size of each unit's outputs times the norm of the columns that read them."""
+    seen = observe(model, batches, [group.parts[-1].module for group in groups])
     scores = {}
-    for group, (name, seen) in zip(groups, found.items()):
-        own = _own(model.get_submodule(name), 1, seen.index)
-        squares = torch.einsum("ubo,ubc,uco->u", own, seen.moments / seen.rows, own)
-        scores[group.name] = squares.clamp(min=0).sqrt().cpu()
+    for group in groups:
+        name, _, index = group.parts[-1]
+        read = modules.weight_of(model.get_submodule(name)).float().norm(dim=0)
+        scores[group.name] = (seen[name].mean * read)[index].norm(dim=1).cpu()
     return scores
 
 
-def _turned(model: nn.Module, groups: list[Group], batches: Iterable) -> dict[str, Tensor]:
+@torch.no_grad()
+def _turns(model: nn.Module, groups: list[Group], batches: list) -> dict[str, Tensor]:
     """1 - the mean cosine of what each block is given and what it makes of it."""
     chain, seen = model.get_submodule(groups[0].name), []
 
@@ -160,13 +139,12 @@ def _turned(model: nn.Module, groups: list[Group], batches: Iterable) -> dict[st
         x, y = (args or tuple(kwargs.values()))[0], out[0] if isinstance(out, tuple) else out
         seen.append(1 - F.cosine_similarity(x.float(), y.float(), dim=-1).mean())
 
-    handles = [block.register_forward_hook(watch, with_kwargs=True) for block in chain]
-    try:
-        for batch in batches:
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(model))
+        for block in chain:
+            stack.enter_context(block.register_forward_hook(watch, with_kwargs=True))
+        for batch in tqdm(batches, desc="calibrating", unit="batch", leave=False):
             call(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     return {groups[0].name: torch.stack(seen).view(-1, len(chain)).mean(0).cpu()}
 
 
@@ -175,8 +153,8 @@ def _reach(group: Group, to: int, units: str) -> int:
     blocks = [part.index.shape[1] for part in group.parts]
     each = blocks[0] // blocks[1] if units == "heads" else 1
     if to % each or to > group.count * each:
-        most = f"at most {group.count * each}, as there are {units} in {group.name!r}"
-        raise ValueError(f"to must be a multiple of {each} and {most}, got {to}")
+        has = f"{group.name!r} has {group.count * each} {units}, to be kept by {each}"
+        raise ValueError(f"to must be a number that can be reached, {has}, got {to}")
     return to // each
 
 
@@ -187,16 +165,15 @@ def _with_new_config(model: nn.Module, groups: list[Group], counts: list[int], u
     config, old, new = model.config, groups[0].count, max(counts)
     counts[:] = [new] * len(counts)
     names = [name for name in FIELDS[units] if hasattr(config, name)]
-    held = getattr(config, names[0]) if names else 0
-    kinds = getattr(config, "layer_types", None) or []
-    alike = len(set(kinds)) < 2 and not getattr(config, "scale_attn_by_inverse_layer_idx", False)
-    uniform = held in (None, old) and {group.count for group in groups} == {old}
-    if not uniform or (units == "layers" and not alike):
+    kinds = (units == "layers" and getattr(config, "layer_types", None)) or []
+    uniform = names and getattr(config, names[0]) in (None, old) and len(set(kinds)) < 2
+    by_number = units == "layers" and getattr(config, "scale_attn_by_inverse_layer_idx", False)
+    if not uniform or by_number or {group.count for group in groups} != {old}:
         raise ValueError(f"model must have a config with one number of {units}, and layers alike")
     changes = {name: (getattr(config, name) or old) * new // old for name in names}
     if units == "heads":  # their width does not follow from their number any more
         changes["head_dim"] = groups[0].parts[1].index.shape[1]
-    if units == "layers" and kinds:
+    if kinds:
         changes["layer_types"] = kinds[:new]
     return {id(config): _changed(config, changes)} if new else {}
 
@@ -233,10 +210,9 @@ def _cut_(model: nn.Module, group: Group, kept: Tensor) -> None:
 
 def _narrow_(layer: nn.Module, dimension: int, stay: Tensor) -> None:
     """Leave the outputs (dimension 0) or inputs (1) with the numbers `stay`, in place."""
-    weight, turned = modules.weight_of(layer), modules.is_transposed(layer)
-    weight = weight[:, stay] if dimension else weight[stay]
-    weight = (weight.t() if turned else weight).contiguous()
-    layer.weight = nn.Parameter(weight, layer.weight.requires_grad)
+    turned, weight = modules.is_transposed(layer), layer.weight
+    rows = weight.detach().index_select(dimension ^ turned, stay.to(weight.device))
+    layer.weight = nn.Parameter(rows, weight.requires_grad)
     if not dimension and layer.bias is not None:
         layer.bias = nn.Parameter(layer.bias.detach()[stay], layer.bias.requires_grad)
     sizes = ("nf", "nx") if turned else ("out_features", "in_features")
@@ -252,12 +228,11 @@ def _find(model: nn.Module, units: str, score: str) -> list[Group]:
     return groups
 
 
-def _check(**given: object) -> None:
-    knobs = {name: given[name] for name in given if given[name] is not None}
-    if len(knobs) != 2 or "round_to" not in knobs:
-        raise ValueError(f"one of threshold, fraction and to must be given, got {knobs}")
-    for name, value in knobs.items():
-        kind, least, below, wanted = KNOBS[name]
-        right = isinstance(value, kind) and not isinstance(value, bool)
-        if not right or not least <= value < below:
+def _check(round_to: int, **given: object) -> None:
+    knobs = {name: value for name, value in given.items() if value is not None}
+    if len(knobs) != 1:
+        raise ValueError(f"one of threshold, fraction and to must be given, got {knobs or None}")
+    for name, value in (*knobs.items(), ("round_to", round_to)):
+        kind, least, below, wanted = KNOBS.get(name, KNOBS["to"])
+        if not isinstance(value, kind) or isinstance(value, bool) or not least <= value < below:
             raise ValueError(f"{name} must be {wanted}, got {value!r}")

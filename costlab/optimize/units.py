@@ -17,18 +17,13 @@ from torch import Tensor, nn
 from costlab import modules
 from costlab.calibration import blocks
 
-# Layers whose outputs are the neurons, and the layer that reads them: Llama and the book's model,
-# GPT-2, BERT.
-MLPS = (
-    (("gate_proj", "up_proj"), "down_proj"),
-    (("c_fc",), "c_proj"),
-    (("intermediate.dense",), "output.dense"),
-)
+# Layers whose outputs are neurons, and last the layer that reads them: in Llama and the book's
+# model, in GPT-2, in BERT.
+MLPS = ("gate_proj up_proj down_proj", "c_fc c_proj", "intermediate.dense output.dense")
 # What acts on each number alone, so that a neuron's output stays in its place.
 ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
-    nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Dropout, nn.Identity,
-)  # fmt: skip
+    nn.Softplus, nn.Hardswish, nn.Dropout, nn.Identity)  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -70,8 +65,8 @@ def neurons(model: nn.Module) -> list[Group]:
     found, known = modules.layers(model), dict(model.named_modules())
     groups = []
     for name in known:
-        for writers, reader in MLPS:
-            *into, out = (f"{name}.{child}".lstrip(".") for child in (*writers, reader))
+        for kind in MLPS:
+            *into, out = (f"{name}.{child}".lstrip(".") for child in kind.split())
             if known.keys() >= {*into, out}:
                 groups.append(_between(name, into, out, found))
     groups = groups or _of_sequentials(known, found)
@@ -115,11 +110,8 @@ def layers(model: nn.Module) -> list[Group]:
 
 def _matrix(name: str, found: dict[str, nn.Module]) -> Tensor:
     """The matrix (outputs, inputs) of the layer called `name`."""
-    if name not in found:
-        raise ValueError(
-            f"model must have an nn.Linear or Conv1D with float weights at {name!r}: "
-            "find and cut units before layers are quantized or wrapped"
-        )
+    if name not in found:  # quantized or wrapped, perhaps
+        raise ValueError(f"model must have an nn.Linear or Conv1D with float weights at {name!r}")
     return modules.weight_of(found[name])
 
 
@@ -141,10 +133,8 @@ def _of_sequentials(known: dict, found: dict[str, nn.Module]) -> list[Group]:
             writer, reader = chain[i][0], chain[j][0]
             between = [m for _, m in chain[i + 1 : j] if not isinstance(m, ELEMENTWISE)]
             if between:
-                raise ValueError(
-                    "model must have only element-wise functions between two linear layers, to be "
-                    f"seen through, got {type(between[0]).__name__} before {reader!r}"
-                )
+                seen = f"see through {type(between[0]).__name__} before {reader!r}"
+                raise ValueError(f"model must be element-wise between linear layers, cannot {seen}")
             groups[writer] = _between(writer, [writer], reader, found)
     return list(groups.values())
 
