@@ -54,8 +54,9 @@ def weight_only_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | N
     scale: one for each output, (outputs, 1).
     """
     rows = x.reshape(-1, x.shape[-1])
-    few = len(rows) <= FEW_ROWS and not x.requires_grad  # torch's kernel gives no gradient
-    if few and kernel_for(x.device, x.dtype) == "int8 weights":
+    # torch's kernel reads 16 inputs at a time, past the end of a row too, and has no gradient
+    fits = len(rows) <= FEW_ROWS and x.shape[-1] % 16 == 0 and not x.requires_grad
+    if fits and kernel_for(x.device, x.dtype) == "int8 weights":
         y = torch._weight_int8pack_mm(rows.contiguous(), codes, scale.view(-1).to(x.dtype))
         y = y.view(*x.shape[:-1], len(codes))
         return y if bias is None else y + bias
