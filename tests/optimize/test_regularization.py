@@ -203,7 +203,7 @@ def test_neurons_that_the_group_lasso_empties_are_removed(kind, tiny, peers):
     groups = neuron_groups(model)
     norms = [torch.cat(parts, 1).norm(dim=1) for parts in groups]
     if kind != "gpt2":  # one number for all layers, so that the same must go in each
-        middle = float(norms[0].median())
+        middle = norms[0].median().item()
         state = {n: p.detach().clone() for n, p in model.named_parameters()}
         prox_group_lasso_(groups[:1], strength=middle, lr=1)
         gone = (torch.cat(neuron_groups(model)[0], 1) == 0).all(1)
