@@ -21,15 +21,15 @@ class AdaptedLinear(nn.Module):
     inputs), random at first, `lora_b` is B (outputs, rank), zeros at first, so that nothing changes
     (arXiv:2106.09685).
 
-    Several adapters over one base: A and B get a first dimension for the adapters, and `index`
-    (batch,) says which one each sequence takes.
+    Several adapters over one base, to be served: A and B get a first dimension for the adapters,
+    and `chosen` holds the A (batch, rank, inputs) and B that the sequences of a batch take.
     """
 
     def __init__(self, layer: nn.Module, *, rank: int, scaling: float, quantized: bool) -> None:
         super().__init__()
         weight = weight_of(layer)
         self.out_features, self.in_features = weight.shape
-        self.transposed, self.scaling, self.index = is_transposed(layer), scaling, None
+        self.transposed, self.scaling, self.chosen = is_transposed(layer), scaling, None
         grid = fit_grid(weight, bits=BITS, groups=self.in_features // GROUP) if quantized else None
         base = pack(grid.encode(weight), BITS) if grid else weight.detach().clone()
         # not called `weight`: other techniques would take this for a plain layer
@@ -55,14 +55,20 @@ class AdaptedLinear(nn.Module):
     def change(self, x: Tensor) -> Tensor:
         """What the adapters add: scaling B A x."""
         if self.lora_a.ndim == 2:
-            return self.scaling * F.linear(F.linear(x, self.lora_a), self.lora_b)
-        if self.index is None or len(self.index) != len(x):
-            given = "none" if self.index is None else len(self.index)
+            return F.linear(self.scaling * F.linear(x, self.lora_a), self.lora_b)
+        if self.chosen is None or len(self.chosen[0]) != len(x):
+            given = "none" if self.chosen is None else len(self.chosen[0])
             raise ValueError(
                 f"with_adapters must name an adapter for each of {len(x)} sequences, got {given}"
             )
-        inner = torch.einsum("b...i,bri->b...r", x, self.lora_a[self.index])
-        return self.scaling * torch.einsum("b...r,bor->b...o", inner, self.lora_b[self.index])
+        a, b = self.chosen
+        inner = torch.bmm(x.reshape(len(x), -1, self.in_features), a.mT)
+        return torch.bmm(self.scaling * inner, b.mT).view(*x.shape[:-1], self.out_features)
+
+    @torch.no_grad()
+    def choose(self, index: Tensor | None) -> None:
+        """Let sequence i take adapter index[i]; gathered once, not in every step of a decoding."""
+        self.chosen = None if index is None else (self.lora_a[index], self.lora_b[index])
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) -> (..., outputs)."""

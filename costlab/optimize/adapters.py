@@ -75,19 +75,19 @@ def adapter_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def batch_adapters(model: nn.Module, states: Sequence[dict[str, Tensor]]) -> nn.Module:
-    """A copy of `model` that holds several adapters over its one base, to be served in one batch.
+    """A copy of `model` that holds several adapters over its one base, to serve them in one batch.
 
-    model: with adapters, which are replaced. states: what `adapter_state` gave for each task, of
-    one rank. Run it inside `with_adapters`: the base multiplies the whole batch at once, and one
-    batched product adds to each sequence what its own adapter says (Punica, arXiv:2310.18547;
-    S-LoRA, arXiv:2311.03285). Raises TypeError or ValueError.
+    model: with adapters, which are replaced; the copy does not learn. states: what `adapter_state`
+    gave for each task, of one rank. Run it inside `with_adapters`: the base multiplies the whole
+    batch at once, and one batched product adds to each sequence what its own adapter says (Punica,
+    arXiv:2310.18547; S-LoRA, arXiv:2311.03285). Raises TypeError or ValueError.
     """
     _check_states(states, adapter_state(model))
     new = copy.deepcopy(model)
     for name, layer in _adapted(new).items():
         for part in ("lora_a", "lora_b"):
             stacked = torch.stack([state[f"{name}.{part}"] for state in states])
-            setattr(layer, part, nn.Parameter(stacked.to(layer.lora_a)))
+            setattr(layer, part, nn.Parameter(stacked.to(layer.lora_a), requires_grad=False))
         layer.scaling = 1.0  # it is in the B of each state
     return new
 
@@ -111,11 +111,11 @@ def with_adapters(model: nn.Module, indices: Sequence[int] | Tensor) -> Iterator
     index = torch.tensor(numbers, dtype=torch.int64, device=first.device)
     try:
         for layer in found:
-            layer.index = index
+            layer.choose(index)
         yield model
     finally:
         for layer in found:
-            layer.index = None
+            layer.choose(None)
 
 
 def _check(model: nn.Module, rank: int, alpha: float | None) -> None:

@@ -287,6 +287,7 @@ def test_the_base_is_multiplied_once_for_the_whole_batch(monkeypatch):
     with with_adapters(served, [4, 3, 2, 1, 0]):
         served(torch.randn(5, 8))
     assert len(calls) == 1
+    assert not any(p.requires_grad for p in served.parameters())
 
 
 @pytest.mark.parametrize("name", ["book", "llama", "gpt2", "bert"])
@@ -385,4 +386,4 @@ def test_states_and_indices_that_cannot_be_meant():
         with pytest.raises(ValueError, match="for each of 3 sequences, got 2"):
             two(torch.randn(3, 8))
         assert two(torch.randn(2, 8)).shape == (2, 8)
-    assert two[0].index is None
+    assert two[0].chosen is None
