@@ -6,6 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import costlab
+from costlab.bill.machine import best_of
+from costlab.lm import corpus
+from costlab.lm.trainer import bits_per_byte
 
 
 def digit_net(seed: int = 0) -> nn.Sequential:
@@ -59,19 +62,73 @@ def one_sided() -> float:
     return float((F.threshold(weight, 0.1, 0.0) != F.hardshrink(weight, 0.1)).sum())
 
 
-def zeros_that_return() -> float:
-    """A step of training with nothing put back."""
+def zeros_that_return(masked: bool) -> float:
+    """Share of them after a step of training, with the zeros put back or not."""
     model = costlab.clip_weights(digit_net(), threshold=0.05)
-    gone = ~costlab.masks(model)["0"]
+    kept = costlab.masks(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model(torch.randn(32, 88)).square().mean().backward()
     optimizer.step()
-    return float((model[0].weight[gone] != 0).sum())
+    if masked:
+        costlab.apply_masks_(model, kept)
+    return float((model[0].weight[~kept["0"]] != 0).float().mean())
+
+
+def ten_patterns(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noisy copies of ten patterns, and which one each is."""
+    dice = torch.Generator().manual_seed(1)
+    patterns, labels = torch.randn(10, 88, generator=dice), torch.arange(count) % 10
+    return patterns[labels] + 0.2 * torch.randn(count, 88, generator=dice), labels
+
+
+def trained(net: nn.Sequential, steps: int) -> nn.Sequential:
+    """The same net, after steps on the ten patterns."""
+    inputs, labels = ten_patterns(100)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(net(inputs), labels).backward()
+        optimizer.step()
+    return net
+
+
+def accuracy(net: nn.Sequential) -> float:
+    inputs, labels = ten_patterns(200)
+    with torch.inference_mode():
+        return float((net(inputs).argmax(-1) == labels).float().mean())
+
+
+def accuracy_lost_with_every_weight() -> float:
+    """A threshold that nothing passes: the net guesses."""
+    net = trained(digit_net(), steps=30)
+    return accuracy(net) - accuracy(costlab.clip_weights(net, threshold=100.0))
+
+
+def accuracy_won_by_no_step() -> float:
+    """Recovery that makes no step."""
+    rough = costlab.clip_weights(trained(digit_net(), steps=30), threshold=0.1)
+    return -accuracy(rough) + accuracy(trained(rough, steps=0))
+
+
+def bits_lost(threshold: float) -> float:
+    """Of the language model, at a threshold in another unit: above every weight, or under all."""
+    model, text = costlab.load_model(), corpus.validation_batches(limit=1024)
+    clipped = costlab.clip_weights(model, threshold=threshold)
+    return bits_per_byte(clipped, text) - bits_per_byte(model, text)
+
+
+def time_without_the_zeros() -> float:
+    """Three weights in four removed, not set to zero: the product really is quicker."""
+    weight, rows = torch.randn(1024, 1024), torch.randn(64, 1024)
+    left = weight[:256].clone()
+    with torch.inference_mode():
+        whole = best_of(lambda: F.linear(rows, weight), "cpu", repeats=20)
+        return best_of(lambda: F.linear(rows, left), "cpu", repeats=20) / whole
 
 
 TWINS = {
-    # guessing
-    "The classifier names more than nine digits in ten": lambda: 0.1,
+    # a net that was never trained
+    "The classifier names more than nine digits in ten": lambda: accuracy(digit_net()),
     "Four times as many weights of the same size: twice the norm": norms_that_ignore_size,
     # a bias that was never trained
     "Every tensor of the classifier is above the article's threshold": lambda: (
@@ -91,18 +148,14 @@ TWINS = {
     ),
     "The loop and torch's own hardshrink agree on every weight": one_sided,
     "clip_weights and the loop agree on every weight": changed_by_clipping,
-    # zeros that stay by themselves
-    "Trained on without masks, most zeros are zeros no longer": lambda: 0.0,
-    "Trained on with masks, no zero comes back": zeros_that_return,
-    # no training at all
-    "And the weights that are left win back accuracy": lambda: 0.0,
-    # every weight gone: guessing
-    "The threshold 0.1 costs the classifier next to no accuracy": lambda: 0.88,
-    # clipping that does nothing
-    "The same 0.1 costs the language model more than a bit per byte": lambda: 0.0,
-    # a model that was ruined
-    "A threshold of 0.02 costs it less than a tenth of a bit": lambda: 6.0,
+    "Trained on without masks, most zeros are zeros no longer": lambda: zeros_that_return(True),
+    "Trained on with masks, no zero comes back": lambda: zeros_that_return(False),
+    "And the weights that are left win back accuracy": accuracy_won_by_no_step,
+    "The threshold 0.1 costs the classifier less than four points": (
+        accuracy_lost_with_every_weight
+    ),
+    "The same 0.1 costs the language model more than a bit per byte": lambda: bits_lost(0.0),
+    "A threshold of 0.02 costs it less than a tenth of a bit": lambda: bits_lost(100.0),
     "Stored as usual, the clipped model takes as many bytes": fewer_bytes,
-    # a machine that skips zeros
-    "Zeros alone do not make a step much faster": lambda: 0.5,
+    "Zeros alone do not make a step much faster": time_without_the_zeros,
 }
