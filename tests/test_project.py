@@ -34,7 +34,7 @@ RANK |= {
     "sparsity": 6.5,
     "compress": 7,
     "parallel": 7,
-    "optimize": 7,
+    "optimize": 7.5,
     "serve": 8,
     "report": 9,
 }

@@ -504,4 +504,4 @@ def test_a_file_made_to_mislead(peers, tmp_path):
 def test_the_names_a_reader_types():
     assert costlab.save is save
     assert costlab.load is load
-    assert blueprints.LAYERS.keys() == {"QuantizedLinear", "RoundedLinear"}
+    assert blueprints.LAYERS.keys() == {"QuantizedLinear", "RoundedLinear", "AdaptedLinear"}
