@@ -71,6 +71,8 @@ class Statistics:
     def add(self, x: Tensor) -> None:
         """Take in a layer's input of shape (..., inputs)."""
         x = x.detach().reshape(-1, x.shape[-1]).float()
+        if not len(x):  # an expert that no token of this batch was sent to
+            return
         if not x.isfinite().all():
             raise ValueError("calibration must lead to finite activations, got NaN or infinity")
         old, self.rows, size = self.rows, self.rows + len(x), x.abs()
@@ -85,13 +87,13 @@ def watching(model: nn.Module, found: dict[str, Statistics]) -> Iterator[None]:
     """Fill the statistics of the layers named in `found` while the model runs."""
 
     def watch(statistics: Statistics) -> Callable:
-        def hook(module: nn.Module, inputs: tuple) -> None:  # returns nothing: x stays as it is
-            statistics.add(inputs[0])
+        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:  # None: x stays as it is
+            statistics.add(args[0] if args else next(iter(kwargs.values())))
 
         return hook
 
     handles = [
-        model.get_submodule(name).register_forward_pre_hook(watch(statistics))
+        model.get_submodule(name).register_forward_pre_hook(watch(statistics), with_kwargs=True)
         for name, statistics in found.items()
     ]
     try:

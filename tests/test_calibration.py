@@ -113,9 +113,8 @@ def assert_walk_is_right(model, batches, *, in_order=True):
 def test_statistics_are_those_of_all_rows():
     x = torch.randn(3, 4, 5)
     parts, rows = Statistics(hessian=True), x.reshape(-1, 5)
-    for part in (x[:1], x[1:], x[:0]):
-        if part.numel():
-            parts.add(part)
+    for part in (x[:0], x[:1], x[1:], x[:0]):
+        parts.add(part)
     assert parts.rows == 12
     torch.testing.assert_close(parts.largest, rows.abs().amax(0))
     torch.testing.assert_close(parts.mean, rows.abs().mean(0))
@@ -149,6 +148,15 @@ def test_watching_ends_with_the_work():
     with pytest.raises(ZeroDivisionError), watching(model, {"0": Statistics()}):
         raise ZeroDivisionError
     assert not model[0]._forward_pre_hooks
+
+
+def test_layers_are_seen_when_they_are_called_by_keyword():
+    layer, x = nn.Linear(4, 4), torch.randn(5, 4)
+    found = {"0": Statistics()}
+    with watching(nn.Sequential(layer), found):
+        y = layer(input=x)
+    torch.testing.assert_close(found["0"].mean, x.abs().mean(0))
+    assert torch.equal(y, layer(x)), "what flows stays as it is"
 
 
 def test_layers_that_nothing_reaches():

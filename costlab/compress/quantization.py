@@ -84,6 +84,7 @@ def quantize(
     if method in ("gptq", "awq", "smoothquant") or activations == "static":
         batches = calibration_batches(model, calibration)
     new = copy_sharing(model, found)
+    _call_layers_(new)
     if method in ("gptq", "awq"):
 
         def change(name: str, layer: nn.Module, seen: Statistics) -> nn.Module:
@@ -97,6 +98,18 @@ def quantize(
         layer = _quantized(new.get_submodule(name), plan, seen[name])
         new = replace_(new, {name: layer})
     return new
+
+
+def _call_layers_(model: nn.Module) -> None:
+    """Have torch's own encoders call their layers, so that others can stand there.
+
+    Where nothing needs a gradient they would multiply with the weights themselves.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # as for an activation that torch's kernel lacks
+        elif isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
 
 
 def _quantized(layer: nn.Module, plan: _Plan, seen: Statistics | None) -> nn.Module:

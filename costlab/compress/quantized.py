@@ -69,10 +69,12 @@ class QuantizedLinear(nn.Module):
         """The float32 values (outputs, inputs) that the codes stand for."""
         return self.grid.decode(self.codes())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., inputs) -> (..., outputs), in the kind of number of x."""
-        if self.smooth is not None:
-            x = x / self.smooth.to(x.dtype)
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), in the kind of number of the input.
+
+        The name is the one that nn.Linear gives it, for those who call by keyword.
+        """
+        x = input if self.smooth is None else input / self.smooth.to(input.dtype)
         if self.integer:
             return self._multiply_integers(x)
         if self.activations is not None:  # groups have a scale each: round, then multiply floats
@@ -111,10 +113,9 @@ class RoundedLinear(nn.Linear):
         self.register_buffer("smooth", layer.smooth)
         self.register_buffer("input_scale", layer.input_scale)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., inputs) -> (..., outputs)."""
-        if self.smooth is not None:
-            x = x / self.smooth.to(x.dtype)
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        x = input if self.smooth is None else input / self.smooth.to(input.dtype)
         if self.activations is not None:
             x = rounded(x, self.input_scale)
         return super().forward(x)

@@ -418,9 +418,10 @@ def test_weights_that_are_no_numbers(mlp, bad):
 @pytest.mark.parametrize(
     "options", [{"method": m} for m in METHODS[1:]] + [{"activations": "static"}]
 )
-def test_calibration_that_leads_to_no_numbers(mlp, options):
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_calibration_that_leads_to_no_numbers(mlp, options, bad):
     model, x = mlp(8, 8, 8), torch.randn(4, 8)
-    x[1, 1] = float("nan")
+    x[1, 1] = bad
     kept = Kept(model)
     with pytest.raises(ValueError, match="calibration must lead to finite activations, got NaN"):
         quantize(model, calibration=x, **options)
@@ -444,3 +445,73 @@ def test_calibration_that_does_not_reach_a_layer(options):
     with pytest.raises(ValueError, match="must reach every layer, but it never reached 'unused'"):
         quantize(model, calibration=torch.randn(4, 8), **options)
     kept.check()
+
+
+def encoder(kind="encoder", **options):
+    """torch's own encoder, or one layer of it, that takes its shortcuts where it can."""
+    torch.manual_seed(0)
+    options = {"dim_feedforward": 48, "batch_first": True} | options
+    layer = nn.TransformerEncoderLayer(32, 4, **options)
+    return (layer if kind == "layer" else nn.TransformerEncoder(layer, 2)).eval()
+
+
+@pytest.mark.parametrize("kind", ["encoder", "layer"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("options", [{}, {"activations": "dynamic"}, {"simulate": True}], ids=str)
+def test_encoders_of_torch_call_the_new_layers(kind, method, options):
+    model, x = encoder(kind), torch.randn(3, 10, 32)
+    new = quantize(model, bits=4, method=method, calibration=x, **options)
+    with torch.inference_mode():
+        shortcut, y = model(x), new(x)
+    slow = new(x).detach()  # with gradients, torch calls the layers in any case
+    torch.testing.assert_close(y, slow)
+    assert 0.005 < (y - shortcut).norm() / shortcut.norm() < 0.2
+
+
+@pytest.mark.parametrize("activations", [None, "dynamic"])
+def test_encoders_of_torch_with_padding(activations):
+    model, x = encoder(), torch.randn(3, 10, 32)
+    padding = torch.zeros(3, 10, dtype=torch.bool)
+    padding[1, 6:] = True
+    new = quantize(model, activations=activations)
+    with torch.no_grad():
+        want = model(x, src_key_padding_mask=padding)
+        got = new(x, src_key_padding_mask=padding)
+    assert 0 < (got - want)[~padding].norm() / want[~padding].norm() < 0.05
+    other = x.clone()
+    other[padding] += 1
+    with torch.no_grad():
+        same = new(other, src_key_padding_mask=padding)
+    torch.testing.assert_close(same[~padding], got[~padding])
+
+
+def test_a_single_attention_of_torch():
+    attention = nn.MultiheadAttention(32, 4, batch_first=True).eval()
+    model = nn.ModuleDict({"attention": attention, "out": nn.Linear(32, 8)})
+    x = torch.randn(2, 5, 32)
+    new = quantize(model)
+    assert isinstance(new["out"], QuantizedLinear)
+    with torch.no_grad():
+        assert torch.equal(new["attention"](x, x, x)[0], attention(x, x, x)[0])
+    with pytest.raises(ValueError, match="MultiheadAttention has none"):
+        quantize(attention)
+
+
+class ByKeyword(nn.Module):
+    """Layers that are called by the keyword of nn.Linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 24), nn.Linear(24, 8)
+
+    def forward(self, x):
+        return self.second(input=torch.relu(self.first(input=x)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("simulate", [True, False])
+@pytest.mark.parametrize("activations", [None, "dynamic", "static"])
+def test_layers_that_are_called_by_keyword(method, simulate, activations):
+    model, x = ByKeyword(), torch.randn(30, 16)
+    new = quantize(model, method=method, calibration=x, activations=activations, simulate=simulate)
+    assert 0 < error(new, model, x) < 0.05
