@@ -20,7 +20,7 @@ from tqdm import tqdm
 from costlab import modules
 from costlab.bill.checks import Data
 from costlab.bill.counting import evaluating
-from costlab.calibration import calibration_batches, call, observe
+from costlab.calibration import Statistics, calibration_batches, call, watching
 from costlab.lm.model import Config
 from costlab.optimize.units import Group, heads, layers, neurons
 
@@ -90,11 +90,11 @@ def unit_scores(
 ) -> dict[str, Tensor]:  # fmt: skip
     """How much each unit matters: name of the part that holds them -> float32 (units,).
 
-    "activation": the mean length of what a neuron adds to the output of its part, which is its mean
-    size times the norm of the weights that read it, over the tokens of `calibration` (None: the
-    book's training text); of a head, the norm of this over its channels; of a layer, 1 - the mean
-    cosine of what goes in and what comes out (ShortGPT, arXiv:2403.03853). "weight": the norm of
-    all weights that go with the unit. "random": from 0 to 1, by `seed`. Raises as `shear` does.
+    "activation": the root mean square of what a neuron adds to the output of its part: of its own
+    outputs, times the norm of the weights that read them, over the tokens of `calibration` (None:
+    the book's training text); of a head, the norm of this over its channels; of a layer, 1 - the
+    mean cosine of what goes in and what comes out (ShortGPT, arXiv:2403.03853). "weight": the norm
+    of all weights that go with the unit. "random": from 0 to 1, by `seed`. Raises as `shear` does.
     """
     groups = _find(model, units, score)
     if score == "random":
@@ -119,18 +119,28 @@ def _norms(model: nn.Module, group: Group) -> Tensor:
     return squares.sqrt()
 
 
+class _Squares(Statistics):
+    """Statistics with the sum of the squares of each input."""
+
+    squares = 0.0
+
+    def add(self, x: Tensor) -> None:
+        super().add(x)
+        self.squares = self.squares + x.reshape(-1, x.shape[-1]).float().pow(2).sum(0)
+
+
 def _lengths(model: nn.Module, groups: list[Group], batches: list) -> dict[str, Tensor]:
-    """Mean size of each unit's outputs times the norm of the columns that read them."""
-    seen = observe(model, batches, [group.parts[-1].module for group in groups])
-    scores = {}
-    for group in groups:
-        name, _, index = group.parts[-1]
+    """Root mean square of each unit's outputs times the norm of the columns that read them."""
+    seen, scores = {group.parts[-1].module: _Squares() for group in groups}, {}
+    with watching(model, seen):
+        _run(model, batches)
+    for group, (name, found) in zip(groups, seen.items()):
         read = modules.weight_of(model.get_submodule(name)).float().norm(dim=0)
-        scores[group.name] = (seen[name].mean * read)[index].norm(dim=1).cpu()
+        lengths = (found.squares / found.rows).sqrt() * read
+        scores[group.name] = lengths[group.parts[-1].index].norm(dim=1).cpu()
     return scores
 
 
-@torch.no_grad()
 def _turns(model: nn.Module, groups: list[Group], batches: list) -> dict[str, Tensor]:
     """1 - the mean cosine of what each block is given and what it makes of it."""
     chain, seen = model.get_submodule(groups[0].name), []
@@ -139,13 +149,18 @@ def _turns(model: nn.Module, groups: list[Group], batches: list) -> dict[str, Te
         x, y = (args or tuple(kwargs.values()))[0], out[0] if isinstance(out, tuple) else out
         seen.append(1 - F.cosine_similarity(x.float(), y.float(), dim=-1).mean())
 
-    with ExitStack() as stack:
-        stack.enter_context(evaluating(model))
+    with ExitStack() as hooks:
         for block in chain:
-            stack.enter_context(block.register_forward_hook(watch, with_kwargs=True))
+            hooks.enter_context(block.register_forward_hook(watch, with_kwargs=True))
+        _run(model, batches)
+    return {groups[0].name: torch.stack(seen).view(-1, len(chain)).mean(0).cpu()}
+
+
+@torch.no_grad()
+def _run(model: nn.Module, batches: list) -> None:
+    with evaluating(model):
         for batch in tqdm(batches, desc="calibrating", unit="batch", leave=False):
             call(model, batch)
-    return {groups[0].name: torch.stack(seen).view(-1, len(chain)).mean(0).cpu()}
 
 
 def _reach(group: Group, to: int, units: str) -> int:

@@ -130,7 +130,7 @@ def test_without_a_layer_is_with_a_layer_that_adds_nothing(models, name, ends, s
     model, x = models[name], inputs(name)
     new = shear(model, to=2, units="layers", score=score, calibration=x)
     chains = [(m.model.layers if name != "gpt2" else m.transformer.h) for m in (model, new)]
-    sums = [[float(next(b.parameters()).sum()) for b in chain] for chain in chains]
+    sums = [[next(b.parameters()).sum().item() for b in chain] for chain in chains]
     assert len(sums[1]) == 2
     assert sums[1] == [s for s in sums[0] if s in sums[1]]
     (lost,) = [i for i, s in enumerate(sums[0]) if s not in sums[1]]
@@ -168,6 +168,26 @@ def test_what_remains_is_an_ordinary_model(models, name, units, tmp_path):
         for m, cache in ((new, True), (new, False))
     ]
     assert torch.equal(*texts)
+
+
+@pytest.mark.parametrize("units", ["neurons", "heads", "layers"])
+def test_a_config_that_does_not_name_the_width_of_heads_but_the_kinds_of_layers(units, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Qwen2Config(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=8,
+        num_key_value_heads=4, vocab_size=99, max_position_embeddings=64, eos_token_id=None,
+        bos_token_id=None,
+    )  # fmt: skip
+    model, x = transformers.Qwen2ForCausalLM(config).eval(), inputs("llama")
+    new = shear(model, fraction=0.5, units=units, calibration=x)
+    new.save_pretrained(tmp_path)
+    back = transformers.Qwen2ForCausalLM.from_pretrained(tmp_path).eval()
+    assert torch.allclose(output(back, x), output(new, x), atol=1e-6)
+    assert len(back.config.layer_types) == back.config.num_hidden_layers
+    mixed = copy.deepcopy(model)
+    mixed.config.layer_types = ["full_attention", "sliding_attention", "full_attention"]
+    with pytest.raises(ValueError, match="layers alike"):
+        shear(mixed, to=2, units="layers", score="weight")
 
 
 def test_the_config_says_what_is_there(models):
@@ -315,7 +335,7 @@ def test_weight_scores_are_the_norms_of_all_that_goes(models):
     )
 
 
-def test_the_score_of_a_neuron_is_the_mean_length_of_what_is_missed_without_it(models):
+def test_the_score_of_a_neuron_is_the_root_mean_square_of_what_is_missed_without_it(models):
     model, x = models["book"], inputs("book")
     scores = unit_scores(model, calibration=[x[:1], x[1:]])["model.layers.0.mlp"]
     reader, seen = model.model.layers[0].mlp.down_proj, {}
@@ -326,7 +346,7 @@ def test_the_score_of_a_neuron_is_the_mean_length_of_what_is_missed_without_it(m
         less = seen["x"].clone()
         less[..., unit] = 0
         missed = seen["y"] - nn.functional.linear(less, reader.weight)
-        assert torch.allclose(score, missed.norm(dim=-1).mean(), rtol=1e-3)
+        assert torch.allclose(score, missed.pow(2).sum(-1).mean().sqrt(), rtol=1e-3)
 
 
 def test_heads_that_nobody_reads_go_first(models):
