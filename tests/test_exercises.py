@@ -12,6 +12,10 @@ from costlab.exercises.checking import load_solution, question, solution_markdow
 
 # Worked out by hand, so that a solution and its checker cannot be wrong together.
 BY_HAND = {
+    "adapters.1": [((10, 10, 1), 0.2), ((4, 8, 2), 0.75), ((100, 25, 5), 0.25)],
+    "adapters.2": [((1000, 16, 10), 2160.0), ((8, 4, 0), 4.0), ((0, 4, 2), 32.0)],
+    "adapters.3": [((10, 4, 2), 3), ((10, 4, 4), 1), ((10, 11, 1), 0), ((10, 10, 1), 0)],
+    "adapters.4": [((3, 0), 2 / 3), ((6, 2), 1.0), ((12, 1), 0.75)],
     "bill.1": [((7e9,), 14e9), ((0,), 0)],
     "bill.2": [((3.6, 100), 10.0), ((36, 1000), 10.0), ((0, 5), 0)],
     "bill.3": [
@@ -59,6 +63,30 @@ BY_HAND = {
 }
 
 WRONG = [
+    ("adapters.1", lambda n, m, r: r * (n + m), "divide them"),
+    ("adapters.1", lambda n, m, r: n * m / r / (n + m), "turn it over"),
+    ("adapters.1", lambda n, m, r: r / n, "one of the two strips"),
+    ("adapters.1", lambda n, m, r: r / m, "one of the two strips"),
+    ("adapters.1", lambda n, m, r: r, "do not multiply"),
+    ("adapters.1", lambda n, m, r: 1 / n + 1 / m, "left out the rank"),
+    ("adapters.2", lambda n, b, t: 16 * n, "full training"),
+    ("adapters.2", lambda n, b, t: n * b / 8, "frozen weights alone"),
+    ("adapters.2", lambda n, b, t: n * b + 16 * t, "eight to a byte"),
+    ("adapters.2", lambda n, b, t: n * b / 8 + 8 * t, "counted the two means"),
+    ("adapters.2", lambda n, b, t: n * b / 8 + 12 * t, "left out four bytes"),
+    ("adapters.2", lambda n, b, t: n * (b / 8 + 16), "not for each weight"),
+    ("adapters.3", lambda c, m, a: c // m, "copies fit"),
+    ("adapters.3", lambda c, m, a: c // (m + a), "they share one"),
+    ("adapters.3", lambda c, m, a: c // a, "left out the model"),
+    ("adapters.3", lambda c, m, a: max(0, (c - m) / a), "Round down"),
+    ("adapters.3", lambda c, m, a: (c - m) // a, "fewer than nobody"),
+    ("adapters.3", lambda c, m, a: max(0, math.ceil((c - m) / a)), "rounded up"),
+    ("adapters.4", lambda p, t: t / p, "are multiplied, too"),
+    ("adapters.4", lambda p, t: 2 / 3, "on top of it"),
+    ("adapters.4", lambda p, t: 1 + t / p, "not six"),
+    ("adapters.4", lambda p, t: (2 * p + 6 * t) / 6 / p, "the layers before"),
+    ("adapters.4", lambda p, t: (4 * p + 2 * t) / 6 / p, "all three products"),
+    ("adapters.4", lambda p, t: (4 * p + 4 * t) / 6 / p, "gradients of their own"),
     ("bill.1", lambda n: n, "two operations"),
     ("bill.1", lambda n: 6 * n, "training"),
     ("bill.1", lambda n: 4 * n, "backward pass alone"),
@@ -332,7 +360,7 @@ def test_an_unknown_slip_says_how_far_off_it_is(capsys):
 
 @pytest.mark.parametrize("name", ["bil.1", "bill.9", "bill1", 3, None])
 def test_unknown_names_offer_the_nearest(name):
-    with pytest.raises(ValueError, match=r"name must be an exercise, got .*bill\.1"):
+    with pytest.raises(ValueError, match=r"name must be an exercise, got .*(bill|adapters)\.1"):
         check(name, None)
     with pytest.raises(ValueError, match="nearest"):
         hint(name)
