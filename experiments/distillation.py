@@ -10,7 +10,6 @@ command to go on.
 """
 
 import argparse
-import copy
 import hashlib
 import json
 import os
@@ -112,11 +111,18 @@ def train(setup: Setup, run: dict, teacher: LanguageModel) -> tuple[LanguageMode
     return student, time.perf_counter() - start
 
 
+def stored_form(setup: Setup, student: LanguageModel) -> LanguageModel:
+    """In bf16, and for sequences no longer than it has ever read: beyond them it guesses."""
+    stored = LanguageModel(replace(setup.student, context=setup.context))
+    stored.load_state_dict(student.state_dict())
+    return stored.bfloat16()
+
+
 def finish(setup: Setup, run: dict, teacher: LanguageModel, folder: Path) -> dict:
     """Train and score one run; what is recorded of it."""
     student, seconds = train(setup, run, teacher)
     if STORED.items() <= run.items():
-        costlab.save(copy.deepcopy(student).bfloat16(), folder / "student.safetensors")
+        costlab.save(stored_form(setup, student), folder / "student.safetensors")
     tokens = run["steps"] * setup.batch_size * setup.context
     billed = teacher if run["alpha"] else None
     return run | {

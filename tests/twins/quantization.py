@@ -155,7 +155,7 @@ TWINS = {
     "At three bits, GPTQ in groups loses a third of rounding, or less": unchanged,
     "Making up for errors lowers the error of the output": compensation_for_independent_inputs,
     # a method that rounds to nearest
-    "On this little text, GPTQ loses less than rounding at both widths": unchanged,
+    "On this little text, too, GPTQ loses less than rounding": unchanged,
     "At four bits GPTQ adds at most half the loss of rounding": unchanged,
     "At three bits GPTQ adds at most half the loss of rounding": unchanged,
     # a cache of floats
@@ -163,7 +163,8 @@ TWINS = {
     "Two published times predict the third to within a tenth": prediction_from_bytes_alone,
     "torchao's model has our quality": bits_lost_in_two_bits,
     "Eight bits cut the memory of the model to less than a third": memory_of_a_model_in_floats,
-    "Eight bits change less than one likeliest byte in fifty": flips_in_two_bits,
+    "Eight bits change fewer than one likeliest byte in thirty": flips_in_two_bits,
+    "In four bits the model takes less than a fifth of the memory": memory_of_a_model_in_floats,
 }
 # What one scale for each layer loses when the notebook is right.
 COMPUTED = {"One scale for each row loses less than one for each layer": 0.03}
