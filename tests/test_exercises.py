@@ -6,6 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from costlab.exercises import check, hint, names
 from costlab.exercises.checking import load_solution, question, solution_markdown
@@ -53,10 +54,44 @@ BY_HAND = {
         ((1, 0.5, 0.5, 2), 1.625),
         ((3, 0.1, 0, 0), 0),
     ],
+    "listing_optimization.1": [((12, 1), 1), ((12, 1.0), 12), ((12, 0.1), 1), ((5, 0.5), 2)],
+    "listing_optimization.2": [((0.75, 2), 0.5), ((0.875, 3), 0.5), ((0.3, 1), 0.3), ((0, 4), 0)],
+    "listing_optimization.3": [
+        ((88, 10, 4 * 6346), 64),
+        ((88, 10, 4 * 6346 - 1), 63),
+        ((1, 1, 16), 1),
+        ((9, 4, 16), 0),
+    ],
+    "pruning.1": [((2, [1, -1]), 2.0), ((-3, [2, 0]), 9.0), ((1, [4]), 8.0)],
+    "pruning.2": [((0.5, 2), 0.75), ((0.2, 1), 0.2), ((1, 3), 1), ((0.3, 0), 0)],
+    "pruning.3": [((16, 2, 4), 9.0), ((16, 4, 8), 9.5), ((7, 3, 6), 5.0)],
+    "pruning.4": [((1, 1, 4, 1.2), 0.32), ((2, 3, 5, 0), 6.0), ((-1, 2, 2, -1), 0.75)],
     "quantization.1": [((7.5, 7.5, 4), 7.0), ((-7.5, 7.5, 4), -8.0), ((0.4, 1.5, 2), 0.0)],
     "quantization.2": [((1024, 4, 32), 576.0), ((32, 8, 32), 34.0)],
     "quantization.3": [((30.0, 5, 30.0), 5), ((40, 4, 18), 8), ((20, 8, 43.5), 5)],
     "quantization.4": [((1000, 10, 2), 100.0), ((1000, 10, 0.5), 25.0)],
+    "regularization.1": [
+        ((1, 2, 0.5, 0.25), 0.375),
+        ((-1, 1, 2, 0.125), -0.875),
+        ((0.25, 1, 1, 0.25), 0),
+        ((0, -4, 1, 0.5), 1.5),
+    ],
+    "regularization.2": [
+        ((1, 0.5, 0.25), 8),
+        ((-1.5, 2, 0.5), 2),
+        ((2.2, 4, 0.125), 5),
+        ((0, 1, 1), 0),
+    ],
+    "regularization.3": [
+        (([3, 4], 2, 0.5), 2.4),
+        (([-6, 8], 4, 1.25), -3),
+        (([0.3, 0.4], 2, 0.5), 0),
+    ],
+    "regularization.4": [(([3, 4, -4.5, 0], 2), 5), (([1, -7], 1), 7), (([0, 0], 2), 0)],
+    "shearing.1": [((0.5, 1), 7 / 12), ((0.5, 0), 0.5), ((1, 4), 1)],
+    "shearing.2": [((1024, 0.3, 8), 720), ((64, 0.9, 16), 16), ((16, 0.5, 8), 8)],
+    "shearing.3": [((0.5, 2), 4 / 3), ((1, 7), 7), ((0.8, 4), 2.5)],
+    "shearing.4": [((100, 13, 1), 9), ((100, 20, 10), 10), ((7, 30, 2), 1)],
     "storage.1": [((800, 0.5, 16), 900.0), ((80, 1, 32), 10.0), ((80, 0, 8), 90.0)],
     "storage.2": [((13, 10, 0.1), 30.0), ((26, 4, 2), 11.0)],
     "storage.3": [((1e9, 2500, 1000, 0.5), 14.0), ((2e9, 100, 100, 0.01), 0.28)],
@@ -172,6 +207,59 @@ WRONG = [
     ("listing_compression.3", lambda g, r, m, n: way(g, r, m, n, left=g)[1], "last step alone"),
     ("listing_compression.3", lambda g, r, m, n: way(g, r, m, n, left=g)[0] + r * g, "counted the"),
     ("listing_compression.3", lambda g, r, m, n: way(g, 1, m, n, left=g)[0], "the velocities"),
+    ("listing_optimization.1", lambda n, a: round(n * a), "type of amount"),
+    ("listing_optimization.1", lambda n, a: int(n * a) if type(a) is float else a, "share down"),
+    ("listing_optimization.1", lambda n, a: -int(-n * a // 1) if type(a) is float else a, "up"),
+    (
+        "listing_optimization.1",
+        lambda n, a: int(n * a + 0.5) if type(a) is float else a,
+        "even neighbor",
+    ),
+    ("listing_optimization.1", lambda n, a: n * a if type(a) is float else a, "part of a weight"),
+    ("listing_optimization.1", lambda n, a: round(n * a) if a < 1 else a, "1.0 is a share"),
+    ("listing_optimization.1", lambda n, a: n - torch_takes(n, a), "that stay"),
+    ("listing_optimization.2", lambda s, n: s / n, "of all weights"),
+    ("listing_optimization.2", lambda s, n: s, "right for one call"),
+    ("listing_optimization.2", lambda s, n: math.exp(math.log(1 - s) / n), "call leaves"),
+    ("listing_optimization.2", lambda s, n: 1 - s ** (1 / n), "root of what goes"),
+    ("listing_optimization.2", lambda s, n: s ** (1 / n), "does not multiply"),
+    ("listing_optimization.2", lambda s, n: 1 - (1 - s) ** n, "turn it round"),
+    ("listing_optimization.3", lambda d, k, b: int(b / 4 / (d + k)), "left out the biases: one"),
+    ("listing_optimization.3", lambda d, k, b: int(b / 4 / (d + k + 1)), "biases of the outputs"),
+    ("listing_optimization.3", lambda d, k, b: int((b / 4 - k) / (d + k)), "has a bias, too"),
+    ("listing_optimization.3", lambda d, k, b: (b - k) // (d + k + 1), "four bytes"),
+    ("listing_optimization.3", lambda d, k, b: int((b / 4 - k) / (d + 1)), "column of the second"),
+    ("listing_optimization.3", lambda d, k, b: (b / 4 - k) / (d + k + 1), "no neuron"),
+    ("listing_optimization.3", lambda d, k, b: -((k - b / 4) // (d + k + 1)), "rounded up"),
+    (
+        "listing_optimization.3",
+        lambda d, k, b: round((b / 4 - k) / (d + k + 1)),
+        "to the nearest",
+    ),
+    (
+        "listing_optimization.3",
+        lambda d, k, b: 8 * int((b / 4 - k) / (d + k + 1) / 8),
+        "multiples of 8",
+    ),
+    ("pruning.1", lambda w, x: w * w * sum(v * v for v in x) / len(x), "one half"),
+    ("pruning.1", lambda w, x: w * w * sum(v * v for v in x) / 2, "mean over the text"),
+    ("pruning.1", lambda w, x: abs(w) * math.hypot(*x) / len(x) ** 0.5, "Wanda's score"),
+    ("pruning.1", lambda w, x: w * w * (sum(x) / len(x)) ** 2 / 2, "signs cancel"),
+    ("pruning.1", lambda w, x: w * w / 2, "magnitude's reading"),
+    ("pruning.2", lambda s, n: s * n, "those that are left"),
+    ("pruning.2", lambda s, n: (1 - s) ** n, "asks for the zeros"),
+    ("pruning.2", lambda s, n: s**n, "those that stay"),
+    ("pruning.2", lambda s, n: 1 - (1 - s) ** (n + 1), "too many"),
+    ("pruning.3", lambda b, k, n: k * b / n, "left out the positions"),
+    ("pruning.3", lambda b, k, n: 1 + k * b / n, "bitmask"),
+    ("pruning.3", lambda b, k, n: b + math.ceil(math.log2(n)), "Average over all"),
+    ("pruning.3", lambda b, k, n: k * (b + math.ceil(math.log2(n))), "a whole group"),
+    ("pruning.3", lambda b, k, n: k * (b + math.log2(n)) / n, "round up"),
+    ("pruning.4", lambda w, a, b, c: w * w * a / 2, "Let it move"),
+    ("pruning.4", lambda w, a, b, c: w * w * (a - c * c / b), "one half"),
+    ("pruning.4", lambda w, a, b, c: w * w * (b - c * c / a) / 2, "the other weight"),
+    ("pruning.4", lambda w, a, b, c: w * w * (a + c * c / b) / 2, "sign is wrong"),
+    ("pruning.4", lambda w, a, b, c: w * w * (a * b - c * c) / 2, "determinant"),
     ("quantization.1", lambda w, a, b: on_grid(w, a / (2**b - 0.5), 2**b), "the sign"),
     ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2**20), "does not exist"),
     ("quantization.1", lambda w, a, b: on_grid(w, step(a, b), 2 ** (b - 1)) / step(a, b), "code"),
@@ -193,6 +281,78 @@ WRONG = [
     ("quantization.4", lambda p, b, w: p / b / 2, "one byte"),
     ("quantization.4", lambda p, b, w: 2 * b / (p * w), "turn it over"),
     ("quantization.4", lambda p, b, w: p / (2 * b * w), "multiply by it"),
+    ("regularization.1", lambda w, g, s, lr: soft_threshold(w - lr * g, s), "strength alone"),
+    ("regularization.1", lambda w, g, s, lr: w - lr * (g + s * ((w > 0) - (w < 0))), "jumps over"),
+    (
+        "regularization.1",
+        lambda w, g, s, lr: w - lr * g + (lr * s if w < lr * g else -lr * s),
+        "past zero",
+    ),
+    ("regularization.1", lambda w, g, s, lr: soft_threshold(w, lr * s) - lr * g, "the order"),
+    ("regularization.1", lambda w, g, s, lr: max(w - lr * (g + s), 0), "keep their sign"),
+    ("regularization.1", lambda w, g, s, lr: soft_threshold(w + lr * g, lr * s), "up the slope"),
+    (
+        "regularization.1",
+        lambda w, g, s, lr: 0 if abs(w - lr * g) <= lr * s else w - lr * g,
+        "clipping",
+    ),
+    ("regularization.2", lambda w, s, lr: abs(w) / lr / s, "steps are whole"),
+    ("regularization.2", lambda w, s, lr: int(abs(w) / (lr * s)), "rounded down"),
+    ("regularization.2", lambda w, s, lr: round(abs(w) / lr / s), "nearest step"),
+    ("regularization.2", lambda w, s, lr: int(abs(w) / lr / s) + 1, "zero exactly"),
+    ("regularization.2", lambda w, s, lr: math.ceil(abs(w) / s), "not by the strength"),
+    ("regularization.2", lambda w, s, lr: math.ceil(w / s / lr), "take its size"),
+    ("regularization.3", lambda w, s, lr: soft_threshold(w[0], lr * s), "for itself"),
+    (
+        "regularization.3",
+        lambda w, s, lr: w[0] * max(1 - lr * s / sum(abs(x) for x in w), 0),
+        "sum of its sizes",
+    ),
+    (
+        "regularization.3",
+        lambda w, s, lr: w[0] * max(1 - lr * s / sum(x**2 for x in w), 0),
+        "forgot the root",
+    ),
+    ("regularization.3", lambda w, s, lr: w[0] * max(1 - s / math.hypot(*w), 0), "strength alone"),
+    ("regularization.3", lambda w, s, lr: w[0] - w[0] * lr * s / math.hypot(*w), "turned round"),
+    ("regularization.3", lambda w, s, lr: max(math.hypot(*w) - lr * s, 0), "whole group"),
+    ("regularization.4", lambda g, n: max(abs(x) for x in g), "single weights"),
+    ("regularization.4", lambda g, n: min(lengths(g, n)), "the first group goes"),
+    (
+        "regularization.4",
+        lambda g, n: max(sum(abs(x) for x in g[i : i + n]) for i in range(0, len(g), n)),
+        "root of its sum",
+    ),
+    ("regularization.4", lambda g, n: math.hypot(*g), "all slopes for one"),
+    ("regularization.4", lambda g, n: sum(lengths(g, n)), "added the groups"),
+    ("regularization.4", lambda g, n: max(lengths(g, n)) ** 2, "forgot the root"),
+    ("shearing.1", lambda p, m: p, "lose more than p"),
+    ("shearing.1", lambda p, m: 1 - (1 - p) ** 2, "keep one of their sides"),
+    ("shearing.1", lambda p, m: (2 * p + m * p**2) / (2 + m), "all of both are gone"),
+    ("shearing.1", lambda p, m: 2 * p * (1 + m) / (2 + m), "counts those weights twice"),
+    ("shearing.1", lambda p, m: (2 * (1 - p) + m * (1 - p) ** 2) / (2 + m), "that stays"),
+    ("shearing.1", lambda p, m: (p + m * (2 - p) * p) / (1 + m), "two ends"),
+    ("shearing.1", lambda p, m: 2 * p + m * (2 - p) * p, "counted in matrices"),
+    ("shearing.2", lambda n, f, m: n - f * n, "no multiple"),
+    ("shearing.2", lambda n, f, m: math.ceil(n - f * n), "not a multiple"),
+    ("shearing.2", lambda n, f, m: int((n - f * n) // m) * m, "rounded down"),
+    ("shearing.2", lambda n, f, m: round((n - f * n) / m) * m, "nearest multiple"),
+    ("shearing.2", lambda n, f, m: int((n - f * n) // m) * m + m, "you add a block"),
+    ("shearing.2", lambda n, f, m: math.ceil(f * n / m) * m, "How many stay"),
+    ("shearing.2", lambda n, f, m: math.ceil((n - f * n) / m), "counts blocks"),
+    ("shearing.3", lambda a, k: k, "only a part"),
+    ("shearing.3", lambda a, k: 1 + a * (k - 1), "averaged the speeds"),
+    ("shearing.3", lambda a, k: 1 - a + a / k, "turn it over"),
+    ("shearing.3", lambda a, k: 1 / (1 + a * (k - 1)), "divide its share"),
+    ("shearing.3", lambda a, k: k / max(a, 1e-9) if a else 1, "is missing"),
+    ("shearing.3", lambda a, k: k / (k - a) if k > a else 0, "no longer takes"),
+    ("shearing.4", lambda p, n, s: p / (n - s), "children are whole"),
+    ("shearing.4", lambda p, n, s: p // (n - s), "rounded down"),
+    ("shearing.4", lambda p, n, s: round(p / (n - s)), "nearest child"),
+    ("shearing.4", lambda p, n, s: p // (n - s) + 1, "fit exactly"),
+    ("shearing.4", lambda p, n, s: math.ceil(p / n), "not free"),
+    ("shearing.4", lambda p, n, s: math.ceil(p / s), "What does a child save"),
+    ("shearing.4", lambda p, n, s: math.ceil((p + s) / (n - s)), "in the difference"),
     ("storage.1", lambda n, z, b: (1 - z) * n * b / 8, "left out the mask"),
     ("storage.1", lambda n, z, b: (n + z * n * b) / 8, "stored the zeros"),
     ("storage.1", lambda n, z, b: n + (1 - z) * n * b, "asks for bytes"),
@@ -210,6 +370,14 @@ WRONG = [
     ("storage.3", lambda n, s, e, p: s / e * n * 14e-9 * p, "whole or not at all"),
     ("storage.3", lambda n, s, e, p: s // e * n * 14 / 2**30 * p, "binary gigabytes"),
 ]
+
+
+def soft_threshold(value, amount):
+    return math.copysign(max(abs(value) - amount, 0), value)
+
+
+def lengths(slopes, size):
+    return [math.hypot(*slopes[i : i + size]) for i in range(0, len(slopes), size)]
 
 
 def bell(share):
@@ -230,6 +398,13 @@ def on_grid(weight, scale, most):
 def soft(logits, temperature):
     """The first class's probability, by torch."""
     return torch.tensor(logits).double().div(temperature).softmax(0)[0].item()
+
+
+def torch_takes(weights, amount):
+    """How many of these weights torch prunes."""
+    layer = torch.nn.Linear(weights, 1)
+    prune.l1_unstructured(layer, "weight", amount=amount)
+    return int((layer.weight == 0).sum())
 
 
 def whole_bytes(number):
