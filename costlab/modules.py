@@ -80,6 +80,7 @@ def copy_sharing(model: nn.Module, shared: dict[str, nn.Module]) -> nn.Module:
 
 def replace_(model: nn.Module, new: dict[str, nn.Module]) -> nn.Module:
     """Put each module of `new` in the place of that name, and wherever else the old one stood."""
+    call_layers_(model)
     by_old = {id(model.get_submodule(name)): module for name, module in new.items()}
     if id(model) in by_old:
         return by_old[id(model)]
@@ -88,3 +89,15 @@ def replace_(model: nn.Module, new: dict[str, nn.Module]) -> nn.Module:
             if id(child) in by_old:
                 setattr(parent, name, by_old[id(child)])
     return model
+
+
+def call_layers_(model: nn.Module) -> None:
+    """Have torch's own encoders call their layers, so that others can stand there.
+
+    Where nothing needs a gradient they would multiply with the weights themselves.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # as for an activation that torch's kernel lacks
+        elif isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False

@@ -16,7 +16,14 @@ from costlab.compress.gptq import gptq
 from costlab.compress.quantized import QuantizedLinear, RoundedLinear
 from costlab.compress.rounding import fit_grid
 from costlab.compress.smoothing import awq_factors, smoothquant_factors
-from costlab.modules import copy_sharing, replace_, require_layers, weight_of, with_weight
+from costlab.modules import (
+    call_layers_,
+    copy_sharing,
+    replace_,
+    require_layers,
+    weight_of,
+    with_weight,
+)
 
 CHOICES = {
     "granularity": ("channel", "tensor", "group"),
@@ -84,7 +91,7 @@ def quantize(
     if method in ("gptq", "awq", "smoothquant") or activations == "static":
         batches = calibration_batches(model, calibration)
     new = copy_sharing(model, found)
-    _call_layers_(new)
+    call_layers_(new)
     if method in ("gptq", "awq"):
 
         def change(name: str, layer: nn.Module, seen: Statistics) -> nn.Module:
@@ -98,18 +105,6 @@ def quantize(
         layer = _quantized(new.get_submodule(name), plan, seen[name])
         new = replace_(new, {name: layer})
     return new
-
-
-def _call_layers_(model: nn.Module) -> None:
-    """Have torch's own encoders call their layers, so that others can stand there.
-
-    Where nothing needs a gradient they would multiply with the weights themselves.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.TransformerEncoderLayer):
-            module.activation_relu_or_gelu = 0  # as for an activation that torch's kernel lacks
-        elif isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False
 
 
 def _quantized(layer: nn.Module, plan: _Plan, seen: Statistics | None) -> nn.Module:

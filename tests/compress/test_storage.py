@@ -505,3 +505,14 @@ def test_the_names_a_reader_types():
     assert costlab.save is save
     assert costlab.load is load
     assert blueprints.LAYERS.keys() == {"QuantizedLinear", "RoundedLinear", "AdaptedLinear"}
+
+
+def test_a_quantized_encoder_of_torch_still_calls_its_layers_after_loading(tmp_path):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 1).eval()
+    quantized, x = costlab.quantize(encoder), torch.randn(2, 5, 16)
+    save(quantized, tmp_path / "encoder")
+    again = load(tmp_path / "encoder", model=nn.TransformerEncoder(layer, 1))
+    with torch.no_grad():
+        assert torch.equal(again(x), quantized(x))
