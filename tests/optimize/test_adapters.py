@@ -1,6 +1,9 @@
 """Adapters beside the dense formula they stand for, and beside models served one at a time."""
 
 import copy
+import json
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -387,3 +390,31 @@ def test_states_and_indices_that_cannot_be_meant():
             two(torch.randn(3, 8))
         assert two(torch.randn(2, 8)).shape == (2, 8)
     assert two[0].chosen is None
+
+
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "adapters.py"
+
+
+def test_the_experiment_runs_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
+    torch.manual_seed(0)
+    shape = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 4, "head_dim": 8, "ffn": 64}
+    tiny = LanguageModel(Config(**shape, context=512)).eval()
+    monkeypatch.setattr(costlab, "load_model", lambda: tiny, raising=False)
+    recorded = costlab.results.names()
+    main, path = runpy.run_path(str(EXPERIMENT))["main"], tmp_path / "runs.json"
+    found = main(["--quick", "--keep", str(path)])
+    runs = {run["kind"]: run for run in found["runs"]}
+    trained = {kind: run["trained_parameters"] for kind, run in runs.items()}
+    assert trained["rank 8"] == trained["rank 8, 4 bits"] == 8 * trained["rank 1"]
+    assert trained["all weights"] == sum(p.numel() for p in tiny.parameters())
+    assert all(0 < run[text] < 12 for run in runs.values() for text in ("docs", "code"))
+    assert "0 of 5 runs are there" in capsys.readouterr().out
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"runs": kept["runs"][:2]}))
+    again = main(["--quick", "--keep", str(path)])
+    assert "2 of 5 runs are there" in capsys.readouterr().out
+    assert [run["docs"] for run in again["runs"]] == [run["docs"] for run in found["runs"]]
+    path.write_text(json.dumps(kept | {"setup": {}}))
+    main(["--quick", "--keep", str(path), "--steps", "1"])
+    assert "0 of 5 runs are there" in capsys.readouterr().out
+    assert costlab.results.names() == recorded
