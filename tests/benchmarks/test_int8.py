@@ -1,13 +1,16 @@
 """Our 8-bit layer beside the float one and torchao's, in one run."""
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import costlab
 from costlab.compress.quantization import quantize
+from costlab.lm import corpus
 
 pytestmark = pytest.mark.soak
 
@@ -53,3 +56,15 @@ def test_int8_is_faster_than_floats_and_torchao_and_as_exact(medians, inputs, ou
     # a fifth of slack: this machine is shared, and at 512 rows torchao comes close
     assert ratios["float"] > 0.8
     assert ratios["torchao"] > 0.8
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_the_books_model_writes_faster_in_int8(medians, batch):
+    model = costlab.load_model()
+    prompt = corpus.validation_batches(limit=512)[0][:1, :4].repeat(batch, 1)
+    rivals = {"float": model, "int8": quantize(model, activations="dynamic")}
+    seconds = medians(
+        {n: partial(costlab.generate, m, prompt, tokens=16) for n, m in rivals.items()}, least=2
+    )
+    print(f"\n{batch} at once: {seconds['float'] / seconds['int8']:.2f} times as fast as float")
+    assert seconds["float"] / seconds["int8"] > 0.8  # a fifth of slack, as above
