@@ -124,6 +124,15 @@ def test_the_proximal_step_of_the_group_lasso_shortens_each_row(strength, lr, se
         assert not new.any() or F.cosine_similarity(new, before, dim=0) > 0.9999
 
 
+def test_what_is_given_twice_is_shrunk_once():
+    w = torch.ones(2, 2)
+    prox_l1_([w, w], strength=0.25, lr=1)
+    assert torch.equal(w, torch.full((2, 2), 0.75))
+    w, groups = torch.full((2, 4), 2.0), (torch.zeros(2, 1),)
+    prox_group_lasso_([(w, *groups), (w, *groups)], strength=2, lr=1)
+    torch.testing.assert_close(w, torch.full((2, 4), 1.0))
+
+
 @pytest.mark.parametrize("prox_", [prox_l1_, prox_group_lasso_])
 def test_no_other_point_is_better_than_the_proximal_one(prox_):
     """It minimizes strength |w| + (w - w_old)^2 / (2 lr)."""
