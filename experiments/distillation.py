@@ -59,7 +59,7 @@ FULL = Setup(
     steps=600, batch_size=8, context=256, scored=32_768, seeds=(0, 1, 2),
 )  # fmt: skip
 QUICK = Setup(
-    Config(width=64, layers=1, heads=2, kv_heads=1, head_dim=32, ffn=128, context=64),
+    Config(width=16, layers=1, heads=2, kv_heads=1, head_dim=8, ffn=32, context=64),
     steps=2, batch_size=2, context=32, scored=1_024, seeds=(0,),
 )  # fmt: skip
 
