@@ -100,7 +100,7 @@ def decay_in_the_gradient() -> float:
     for _ in range(100):
         w.grad = torch.zeros_like(w)
         optimizer.step()
-    return abs(float(w) / (1 - 0.001 * 0.5) ** 100 - 1)
+    return abs(float(w.detach()) / (1 - 0.001 * 0.5) ** 100 - 1)
 
 
 def apart(kind: type[torch.optim.Optimizer]) -> float:
