@@ -49,7 +49,7 @@ class Setup:
     batch_size: int = 8
     context: int = 128
     scored: int = 16_384
-    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+    rates: tuple[float, ...] = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
     seeds: tuple[int, ...] = (0, 1, 2)
     python: str = ".".join(map(str, sys.version_info[:3]))  # the manual is that of its version
 
