@@ -38,12 +38,12 @@ def ranked(scores: Tensor, weight: Tensor, rule: Rule = HALF) -> Tensor:
     return weight.where(rule.keep(scores.flatten()).view_as(weight), 0)
 
 
-def unmoved(rule: Rule) -> float:
-    """SparseGPT that moves nothing, over size."""
+def without_calibration(rule: Rule) -> float:
+    """SparseGPT that was told nothing about the inputs, over size."""
     weight, hessian = problem()
-    kept = weight.where(sparsegpt(weight, hessian, rule) != 0, 0)
+    blind = sparsegpt(weight, torch.eye(64), rule)
     by_size = ranked(magnitude(weight), weight, rule)
-    return error(kept, weight, hessian) / error(by_size, weight, hessian)
+    return error(blind, weight, hessian) / error(by_size, weight, hessian)
 
 
 def share_of_wins_upside_down() -> float:
@@ -246,6 +246,19 @@ def surgeon_without_damping() -> float:
     return float((new[1:] - solved).norm() / solved.norm())
 
 
+def diagonal_of_the_hessian() -> float:
+    """The diagonal of H where that of its inverse belongs."""
+    diagonal = problem()[1].diagonal()
+    return float((1 / (diagonal * diagonal)).max())
+
+
+def another_threshold() -> float:
+    """Weights that differ where clipping had twice the threshold."""
+    model = stack()
+    one, other = costlab.prune(model, threshold=0.1), costlab.clip_weights(model, threshold=0.2)
+    return float((one[0].weight != other[0].weight).sum())
+
+
 def ranked_by_rows() -> float:
     """Weights that are kept otherwise when each row is ranked alone."""
     weight = problem()[0]
@@ -273,22 +286,28 @@ def size_of(removed: bool) -> float:
 TWINS = {
     "Removing the smaller weight costs more than twice the best way": best_way_does_not_move,
     "The surgeon moves the others to where solving for them puts them": surgeon_without_damping,
+    "Letting the others move never makes a removal dearer": diagonal_of_the_hessian,
+    "By size and with a threshold, pruning is clipping": another_threshold,
     "These lines and the package keep the same weights": ranked_by_rows,
     "One factorization holds the inverses of all that is left": factor_of_the_hessian,
     "In nine of ten matrices Wanda errs less than size, or more": share_of_wins_upside_down,
-    "In every matrix SparseGPT leaves less than half of size's error": lambda: unmoved(HALF),
-    "SparseGPT adds at most six tenths of what size adds": lambda: unmoved(HALF),
+    "In every matrix SparseGPT leaves less than half of size's error": lambda: without_calibration(
+        HALF
+    ),
+    "SparseGPT adds at most six tenths of what size adds": lambda: without_calibration(HALF),
     "Wanda gains less than half of what SparseGPT gains": gain_against_itself,
     "Ranked over whole matrices, Wanda's scores beat size": lambda: without_inputs(rows=False),
     "Ranked within rows, too": lambda: without_inputs(rows=True),
-    "In 2:4, too, SparseGPT adds at most six tenths of size's": lambda: unmoved(TWO_OF_FOUR),
+    "In 2:4, too, SparseGPT adds at most six tenths of size's": lambda: without_calibration(
+        TWO_OF_FOUR
+    ),
     "In 2:4 Wanda adds no less than nine tenths of size's": wanda_that_moves,
     "In down_proj, where inputs stand out, Wanda gains": lambda: without_inputs(rows=False),
     "In all other matrices it adds no less than size": wanda_that_moves,
-    "SparseGPT in 2:4 beats size with its zeros anywhere": lambda: unmoved(TWO_OF_FOUR),
+    "SparseGPT in 2:4 beats size with its zeros anywhere": lambda: without_calibration(TWO_OF_FOUR),
     "Ranked over all layers the loss differs by less than a third": layers_of_other_size,
     "Whole neurons cost over twice what scattered weights do": no_neuron,
-    "At seventy percent, SparseGPT adds under a third of size's loss": lambda: unmoved(
+    "At seventy percent, SparseGPT adds under a third of size's loss": lambda: without_calibration(
         Rule(sparsity=0.7)
     ),
     "The first quarter loses more than twice the share of the last": quarters_of_inputs_alike,
