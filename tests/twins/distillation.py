@@ -105,7 +105,7 @@ def learned_at_no_rate() -> float:
 TWINS = {
     "These lines and the package give the same loss": loss_without_the_square,
     "At a high temperature the loss is that of matching logits": limit_of_logits_not_centered,
-    "Without T², eight times the temperature leaves a tenth, or less": gradient_with_the_square,
+    "Without T², T = 8 leaves a tenth of the gradient, or less": gradient_with_the_square,
     "A teacher at a temperature of one helps, with every seed": gained_by_nothing,
     "The hotter the teacher the worse, with every seed": gained_by_nothing,
     "At a temperature of eight it harms, with every seed": gained_by_nothing,

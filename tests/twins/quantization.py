@@ -152,7 +152,7 @@ TWINS = {
     "SmoothQuant mends a good part of what static scales lose": unchanged,
     "Row scales and SmoothQuant together lose next to nothing": bits_lost_in_two_bits,
     # groups and GPTQ that do nothing
-    "At three bits, GPTQ in groups loses a third of rounding, or less": unchanged,
+    "GPTQ in groups at 3 bits loses a third of rounding per row, or less": unchanged,
     "Making up for errors lowers the error of the output": compensation_for_independent_inputs,
     # a method that rounds to nearest
     "On this little text, too, GPTQ loses less than rounding": unchanged,
@@ -164,6 +164,9 @@ TWINS = {
     "torchao's model has our quality": bits_lost_in_two_bits,
     "Eight bits cut the memory of the model to less than a third": memory_of_a_model_in_floats,
     "Eight bits change fewer than one likeliest byte in thirty": flips_in_two_bits,
+    "The quantized layers take at most 0.15 of their bytes, with scales": (
+        memory_of_a_model_in_floats
+    ),
     "In four bits the model takes less than a fifth of the memory": memory_of_a_model_in_floats,
 }
 # What one scale for each layer loses when the notebook is right.
