@@ -45,6 +45,7 @@ _PACKAGES = (
     "figures",
     "lm",
     "notebook",
+    "parallel",
     "results",
     "serve",
     "workload",
