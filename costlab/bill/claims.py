@@ -79,7 +79,8 @@ class Source:
 def source(obj: object) -> Source:
     """Show the code of a function, class or module of `costlab`: the page cannot drift from it."""
     try:
-        code, path = inspect.getsource(obj), Path(inspect.getsourcefile(obj))
+        path = Path(inspect.getsourcefile(inspect.unwrap(obj)))  # not that of a decorator
+        code = inspect.getsource(obj)
     except (TypeError, OSError) as error:
         raise TypeError(
             f"obj must be a function, class or module with source, got {obj!r}"

@@ -81,6 +81,8 @@ def test_source_of_a_function_a_class_and_a_module():
     assert source(costlab.Bill).code.startswith("@dataclass(frozen=True)\nclass Bill:")
     assert source(costlab.Bill.to_json).title == "costlab/bill/records.py · Bill.to_json"
     assert source(costlab.bill.claims).title == "costlab/bill/claims.py"
+    decorated = source(costlab.prox_l1_)  # by torch.no_grad, whose file is another
+    assert decorated.title == "costlab/optimize/regularization.py · prox_l1_"
     assert "def source(" in source(costlab.bill.claims).code
     assert isinstance(shown, Source)
 
