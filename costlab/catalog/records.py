@@ -37,6 +37,8 @@ class Accelerator:
 
     `memory_gb` is the number on the data sheet (HBM or GDDR; most vendors mean GiB and write GB).
     `bandwidth_gbs` and `link_gbs` (to a neighbor in the same machine, one way) are decimal GB/s.
+    `node_size` devices share such links (a TPU's pod); `network_gbs` is one device's share of what
+    leaves the node, one way, in the vendor's reference system or the usual cloud instance.
     `best_matmul_tflops` is the best bf16 matrix product anyone measured on it.
     """
 
@@ -54,6 +56,8 @@ class Accelerator:
     int8_tops: float | None
     fp4_tflops: float | None
     link_gbs: float | None
+    network_gbs: float | None
+    node_size: int | None
     power_w: float | None
     best_matmul_tflops: float | None
     note: str
@@ -234,7 +238,9 @@ class ModelShape:
     """The shape of a public model; `params` is exact.
 
     A mixture of experts has `experts` feed-forward networks a layer (shared ones included), each
-    of width `ffn`, and uses `experts_per_token` of them; a dense model has 1 and 1.
+    of width `ffn`, and uses `experts_per_token` of them; a dense model has 1 and 1. The columns
+    from `gated` on mean what they mean in `costlab.estimate.Transformer`; an empty one is its
+    default. `dense_ffn` is the width in the layers without experts, where there are some.
     """
 
     id: str
@@ -252,6 +258,25 @@ class ModelShape:
     experts: int
     experts_per_token: int
     tied_embeddings: bool
+    gated: bool
+    biases: str
+    norm: str
+    norms: int | None
+    qk_norm: str
+    embedding_norm: bool
+    positions: int | None
+    shared_experts: int | None
+    dense_layers: int | None
+    dense_ffn: int | None
+    moe_every: int | None
+    router_bias: bool
+    q_rank: int | None
+    kv_rank: int | None
+    rope_dim: int | None
+    value_dim: int | None
+    window: int | None
+    window_layers: int | None
+    sinks: bool
     source: str
     as_of: str
 

@@ -1,0 +1,15 @@
+"""What it would cost: size, time, memory, dollars and certainty, for any model on any machine.
+
+The closed forms are physics with few fitted constants; `book/validation.md` shows them beside every
+published measurement. Nothing here imports torch.
+"""
+
+from costlab.estimate.devices import Accelerator, resolve_accelerator
+from costlab.estimate.shapes import Transformer, resolve_model
+
+__all__ = [
+    "Accelerator",
+    "Transformer",
+    "resolve_accelerator",
+    "resolve_model",
+]
