@@ -281,7 +281,8 @@ def count_parameters(shape: catalog.ModelShape) -> tuple[int, int]:
     )
 
 
-LLAMA_LIKE = [m for m in catalog.models() if m.id.startswith(("llama", "tiny", "mi", "qwen"))]
+LLAMA_LIKE = [m for m in catalog.models() if m.id.startswith(("llama-", "tiny", "mi", "qwen"))]
+LLAMA_LIKE = [m for m in LLAMA_LIKE if not m.id.startswith("llama-4")]  # see tests/estimate
 
 
 @pytest.mark.parametrize("shape", LLAMA_LIKE, ids=lambda shape: shape.id)
