@@ -168,6 +168,15 @@ def test_every_kind_of_number_has_a_peak():
     assert this_machine(price=1.0, dtype=torch.int32).precision == "float32"
 
 
+def test_the_peak_of_integers_is_that_of_floats_where_floats_multiply_them_faster(monkeypatch):
+    rates, peak = {torch.float32: 2}, machine.peak_flops.__wrapped__
+    monkeypatch.setattr(machine, "rate", lambda device, dtype, size: size * rates[dtype])
+    for of_integers, best in ((3, 3), (1, 2)):
+        rates[torch.int8] = of_integers
+        assert peak("cpu", torch.int8, 1) == 1024 * best
+    assert peak("cpu", torch.float32, 1) == 1024 * 2
+
+
 @pytest.mark.parametrize("form", ["tensor", "tuple", "dict"])
 def test_batches_go_to_the_device_of_the_model(form):
     given = torch.ones(2, 3)
