@@ -5,11 +5,15 @@ published measurement. Nothing here imports torch.
 """
 
 from costlab.estimate.devices import Accelerator, resolve_accelerator
+from costlab.estimate.serve_cost import serving
+from costlab.estimate.serve_record import ServingEstimate
 from costlab.estimate.shapes import Transformer, resolve_model
 
 __all__ = [
     "Accelerator",
+    "ServingEstimate",
     "Transformer",
     "resolve_accelerator",
     "resolve_model",
+    "serving",
 ]

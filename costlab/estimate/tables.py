@@ -1,0 +1,79 @@
+"""Estimates as readable text: dotted leaders, a unit on every figure, ranges where known."""
+
+from collections.abc import Iterable, Sequence
+
+WIDTH = 34
+
+
+def line(label: str, value: object, unit: str = "", low: object = None, high: object = None) -> str:
+    """One line of a slip: label, leaders, value, unit, range."""
+    shown = figure(value)
+    text = f"{label} {'.' * max(2, WIDTH - len(label))} {shown}{' ' + unit if unit else ''}"
+    if low is None or high is None or figure(low) == figure(high):
+        return text
+    return f"{text}  ({figure(low)} to {figure(high)})"
+
+
+def figure(value: object) -> str:
+    """Three significant digits, thousands set off; words and unknowns as they are."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if value == 0 or 1e-4 <= abs(value) < 1000:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"
+
+
+def ranged(estimate: object, name: str, label: str, unit: str = "") -> str:
+    """The line of a predicted figure `name` with its range."""
+    ends = (getattr(estimate, f"{name}_{end}", None) for end in ("low", "high"))
+    return line(label, getattr(estimate, name), unit, *ends)
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows under a header, numbers to the right."""
+    shown = [[figure(cell) for cell in row] for row in rows]
+    widths = [max(len(r[i]) for r in [list(header), *shown]) for i in range(len(header))]
+    texts = [
+        "  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in [header, *shown]
+    ]
+    return "\n".join(text.rstrip() for text in texts)
+
+
+def serving_table(e: object) -> str:
+    """A `ServingEstimate` as a slip."""
+    stages = f" x {e.pipeline} stages" if e.pipeline > 1 else ""
+    head = (
+        f"{e.model} on {e.devices} x {e.accelerator}: {e.replicas} of {e.tensor}{stages}, weights "
+        f"in {figure(e.weight_bits)} bits, cache in {figure(e.kv_bits)}"
+    )
+    load = f"{e.prompt:,} tokens in, {e.generate:,} out, {e.cached_share:.0%} of the prompt cached"
+    lines = [head, load, line("fits", e.fits)]
+    lines += [
+        line("memory of a device", e.memory_gib, f"GiB of {figure(e.memory_limit_gib)}"),
+        line("of it cache", e.kv_gib, "GiB"),
+        line("requests at once", e.batch, f"of {e.max_batch:,}"),
+    ]
+    seconds, dollars = "s", "$ per million tokens"
+    for name, label, unit in (
+        ("ttft_seconds", "to the first token", seconds),
+        ("ttft_p95_seconds", "  at p95", seconds),
+        ("tpot_seconds", "per further token", seconds),
+        ("tpot_p95_seconds", "  at p95", seconds),
+        ("tokens_per_s", "written", "tokens/s"),
+        ("tokens_per_s_per_device", "  per device", "tokens/s"),
+        ("utilization", "utilization", ""),
+        ("dollars_per_million_tokens", "whole cost, per token written", dollars),
+        ("dollars_per_million_input", "  of it, per token read", dollars),
+        ("dollars_per_million_output", "  of it, per token written", dollars),
+    ):
+        lines.append(ranged(e, name, label, unit))
+    lines.append(line("promise kept", e.keeps_promise))
+    if e.price is not None:
+        lines.append(line("at", e.price, "$ per device-hour"))
+    return "\n".join(lines)
