@@ -13,7 +13,8 @@ _HOME = {
     "count_collectives": "costlab.parallel.counting",
     "data_parallel": "costlab.parallel.data",
     "ring_all_reduce_": "costlab.parallel.ring",
-    "local_sgd": "costlab.parallel.local",
+    "LocalSGD": "costlab.parallel.local",
+    "share": "costlab.parallel.data",
 }
 
 __all__ = ["ParallelError", "device", "launch", *_HOME]

@@ -78,12 +78,13 @@ def launch(
     _check_function(fn)
     backend = _check_world(world_size, backend)
     deadline = time.time() + timeout
+    path = tuple(os.path.abspath(entry) for entry in sys.path)
     message = ByValue.dumps((fn, args))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workers, patience = [], 0.0
         try:
             for rank in range(world_size):
-                plan = Plan(rank, world_size, backend, deadline, timeout, folder)
+                plan = Plan(rank, world_size, backend, deadline, timeout, folder, path)
                 workers.append(Worker(plan, message))
             results = _collect(workers, deadline)
             patience = GRACE
@@ -150,6 +151,7 @@ class Plan:
     deadline: float  # on time.time()'s clock
     timeout: float
     folder: str  # where the ranks find each other, and leave word of where they hang
+    path: tuple[str, ...]  # the caller's sys.path, absolute: a module beside the notebook is found
 
     @property
     def stack(self) -> Path:
@@ -243,6 +245,7 @@ def _work(plan: Plan, pipe: Connection) -> None:
     with open(plan.stack, "w") as stack:
         left = max(0.1, plan.deadline - time.time() - GRACE / 2)
         faulthandler.dump_traceback_later(left, file=stack)
+        sys.path[:] = plan.path
         try:
             fn, args = ForkingPickler.loads(pipe.recv_bytes())
             place = {"RANK": plan.rank, "WORLD_SIZE": plan.world_size, "LOCAL_RANK": plan.rank}
