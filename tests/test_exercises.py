@@ -50,6 +50,10 @@ BY_HAND = {
         ((10, 256, 256), 5120),
         ((7, 1, 1), 14),
     ],
+    "gradient_parallel.1": [((1, 4, 1), 7.0), ((1, 4, 2), 5.5), ((2, 4, 3), 8.0)],
+    "gradient_parallel.2": [((100, 2, 1, 3), 100.0), ((100, 2, 2, 3), 200.0), ((8, 4, 3, 2), 36)],
+    "gradient_parallel.3": [((8, 100, 1), 40.0), ((8, 400, 4), 40.0), ((2, 100, 4), 10.0)],
+    "gradient_parallel.4": [((8, 4, 4), 0.125), ((2, 1, 0), 1.0), ((10, 2, 6), 0.05)],
     "listing_compression.1": [((0.3, 0.1), 0.3), ((-0.3, 0.1), -0.3), ((-0.1, 0.1), 0)],
     "listing_compression.2": [((3, 12, 0.6), 0.1), ((1, 1, 5), 5), ((4096, 4096, 1), 1 / 4096)],
     "listing_compression.3": [
@@ -205,6 +209,42 @@ WRONG = [
     ),
     ("distillation.4", lambda n, k, v: n * k * (2 + (k < v) * whole_bytes(v)), "up to 255"),
     ("distillation.4", lambda n, k, v: k * (2 + (k < v) * whole_bytes(v - 1)), "one token"),
+    ("gradient_parallel.1", lambda p, n, s: 16 * p / n, "everything at every stage"),
+    ("gradient_parallel.1", lambda p, n, s: cut(p, n, s, 2, 2, 12), "They go last"),
+    ("gradient_parallel.1", lambda p, n, s: cut(p, n, s, 8, 2, 2), "left out the copy"),
+    ("gradient_parallel.1", lambda p, n, s: cut(p, n, s, 8, 4, 4), "training in 32 bits"),
+    (
+        "gradient_parallel.1",
+        lambda p, n, s: cut(p / n, 1 / n, s, 12, 2, 2),
+        "what the stage leaves",
+    ),
+    ("gradient_parallel.2", lambda g, n, s, m: g * (2, m + 1, 3 * m)[s - 1], "that is its own"),
+    ("gradient_parallel.2", lambda g, n, s, m: sent(g, n, (2, 2, 3)[s - 1]), "one backward pass"),
+    (
+        "gradient_parallel.2",
+        lambda g, n, s, m: sent(g, n, (2, 2 * m, 3 * m)[s - 1]),
+        "weights once",
+    ),
+    (
+        "gradient_parallel.2",
+        lambda g, n, s, m: sent(g, n, (m + 1, m + 1, 3 * m)[s - 1]),
+        "keeps its",
+    ),
+    (
+        "gradient_parallel.2",
+        lambda g, n, s, m: sent(g, n, (2, m + 1, 2 * m + 1)[s - 1]),
+        "frees what",
+    ),
+    ("gradient_parallel.3", lambda c, m, n: (2 * c * m) ** 0.5, "for one machine"),
+    ("gradient_parallel.3", lambda c, m, n: (2 * c * m * n) ** 0.5, "fail more often"),
+    ("gradient_parallel.3", lambda c, m, n: (c * m / n) ** 0.5, "half an interval"),
+    ("gradient_parallel.3", lambda c, m, n: 2 * c * m / n, "square root"),
+    ("gradient_parallel.3", lambda c, m, n: m / n, "loses most"),
+    ("gradient_parallel.4", lambda n, v, i: v / (v + i), "those of all the others"),
+    ("gradient_parallel.4", lambda n, v, i: 2 / n, "left out the indices"),
+    ("gradient_parallel.4", lambda n, v, i: v / (v + i) / n, "go round twice"),
+    ("gradient_parallel.4", lambda n, v, i: 2 * v / (v + i) / (n - 1), "ranks less one cancel"),
+    ("gradient_parallel.4", lambda n, v, i: (v + i) / v * n / 2, "turn it over"),
     ("listing_compression.1", lambda w, t: 0 if abs(w) < t else w, "at the threshold goes"),
     ("listing_compression.1", lambda w, t: w * (w > t), "without its sign"),
     ("listing_compression.1", lambda w, t: abs(w) * (abs(w) > t), "keep its sign"),
@@ -408,6 +448,15 @@ WRONG = [
     ("storage.3", lambda n, s, e, p: s / e * n * 14e-9 * p, "whole or not at all"),
     ("storage.3", lambda n, s, e, p: s // e * n * 14 / 2**30 * p, "binary gigabytes"),
 ]
+
+
+def cut(parameters, ranks, stage, *parts):
+    """Bytes, where stage s divides the first s parts by the ranks."""
+    return parameters * (sum(parts[:stage]) / ranks + sum(parts[stage:]))
+
+
+def sent(size, ranks, collectives):
+    return size * (ranks - 1) / ranks * collectives
 
 
 def soft_threshold(value, amount):
