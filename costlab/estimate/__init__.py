@@ -8,12 +8,15 @@ from costlab.estimate.devices import Accelerator, resolve_accelerator
 from costlab.estimate.serve_cost import serving
 from costlab.estimate.serve_record import ServingEstimate
 from costlab.estimate.shapes import Transformer, resolve_model
+from costlab.estimate.storing import StorageEstimate, storage
 
 __all__ = [
     "Accelerator",
     "ServingEstimate",
+    "StorageEstimate",
     "Transformer",
     "resolve_accelerator",
     "resolve_model",
     "serving",
+    "storage",
 ]

@@ -77,3 +77,22 @@ def serving_table(e: object) -> str:
     if e.price is not None:
         lines.append(line("at", e.price, "$ per device-hour"))
     return "\n".join(lines)
+
+
+def storage_table(e: object) -> str:
+    """A `StorageEstimate` as a slip."""
+    lines = [
+        f"{e.tier}, prices of {', '.join(e.providers)}, the oldest of {e.oldest_price or 'today'}",
+        line("corpus and logs", e.data_gb, "GB"),
+        line("weights", e.weights_gb, "GB"),
+        line("checkpoints", e.checkpoints_kept, f"of {figure(e.checkpoint_gb)} GB"),
+        line("kept", e.gb, "GB"),
+    ]
+    for name, label in (
+        ("dollars_storage", "keeping"),
+        ("dollars_retrieval", "reading"),
+        ("dollars_egress", "sending out"),
+        ("dollars_per_month", "whole"),
+    ):
+        lines.append(ranged(e, name, label, "$ a month"))
+    return "\n".join(lines)
