@@ -1,12 +1,13 @@
 """What do adapters learn at equal steps, of which rank and at which learning rate?
 
-The book's model is adapted to the Python manual's topics over three seeds: all of its weights,
-adapters of three ranks, and adapters over weights of four bits, each at five learning rates. Both
-kinds of text are scored, what is learned and what is forgotten. Writes
-`costlab/results/adapters.json`, and beside it the adapter of one run, fixed beforehand. Run it by
-`make experiments`, or `python experiments/adapters.py` (about an hour on one core; it says so
-first). It trains on one thread and counts that thread's processor time, so that what else the
-machine does is not recorded. Finished runs are kept in `_build/`: interrupt, and repeat the command
+The book's model is adapted to the Python manual's topics: all of its weights, adapters of three
+ranks, and adapters over weights of four bits, each at five learning rates with the first seed, and
+at the best of these with two more seeds. Both kinds of text are scored, what is learned and what is
+forgotten. Writes `costlab/results/adapters.json`, and beside it the adapter of one run, fixed
+beforehand. Run it by `make experiments`, or `python experiments/adapters.py` (about half an hour on
+one core; it says so first). It trains on one thread and counts that thread's processor time, so
+that what else the machine does is not recorded.
+Finished runs are kept in `_build/`: interrupt, and repeat the command
 to go on.
 """
 
@@ -99,13 +100,21 @@ def scores(model: torch.nn.Module, setup: Setup) -> dict[str, float]:
     }
 
 
-def plan(setup: Setup) -> list[dict]:
-    """Every run: its kind, learning rate and seed."""
+def sweep(setup: Setup) -> list[dict]:
+    """The runs of the first seed: every kind at every learning rate."""
     return [
-        {"kind": kind, "lr": lr, "seed": seed}
-        for seed in setup.seeds
+        {"kind": kind, "lr": lr, "seed": setup.seeds[0]} for kind in KINDS for lr in setup.rates
+    ]
+
+
+def repeats(setup: Setup, swept: list[dict]) -> list[dict]:
+    """The runs of the other seeds: every kind at the rate that learned most in the sweep."""
+    best = {
+        kind: min((run for run in swept if run["kind"] == kind), key=lambda run: run["docs"])["lr"]
         for kind in KINDS
-        for lr in setup.rates
+    }
+    return [
+        {"kind": kind, "lr": best[kind], "seed": seed} for seed in setup.seeds[1:] for kind in KINDS
     ]
 
 
@@ -153,6 +162,11 @@ def kept(path: Path, setup: Setup) -> list[dict]:
     return found["runs"] if found["setup"] == json.loads(json.dumps(asdict(setup))) else []
 
 
+def missing(runs: list[dict], done: list[dict]) -> list[dict]:
+    """The runs that are not finished."""
+    return [run for run in runs if not any(run.items() <= other.items() for other in done)]
+
+
 def keep(path: Path, setup: Setup, done: list[dict]) -> None:
     """Write the finished runs, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,18 +192,20 @@ def main(argv: list[str] | None = None) -> dict:
     path = args.keep or ROOT / "_build" / f"adapters{'-quick' * args.quick}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    base, done, runs = costlab.load_model(), kept(path, setup), plan(setup)
-    left = [run for run in runs if not any(run.items() <= other.items() for other in done)]
-    minutes = estimate(setup, left, base) / 60
+    base, done = costlab.load_model(), kept(path, setup)
+    runs, total = sweep(setup), len(KINDS) * (len(setup.rates) + len(setup.seeds) - 1)
+    left = total - len(done)
+    minutes = estimate(setup, runs if left else [], base) / 60 / len(runs) * left
     print(
-        f"{len(done)} of {len(runs)} runs are there, those left take about {minutes:.0f} minutes, "
+        f"{len(done)} of {total} runs are there, those left take about {minutes:.0f} minutes, "
         "and their scoring",
         flush=True,
     )
-    for run in left:
-        done.append(finish(setup, run, base, path.parent))
-        keep(path, setup, done)
-        print(f"{len(done)}/{len(runs)} {json.dumps(done[-1])}", flush=True)
+    for later in (False, True):
+        for run in missing(repeats(setup, done) if later else runs, done):
+            done.append(finish(setup, run, base, path.parent))
+            keep(path, setup, done)
+            print(f"{len(done)}/{total} {json.dumps(done[-1])}", flush=True)
     before = scores(base, setup)
     found = {
         "setup": asdict(setup),
