@@ -1,11 +1,14 @@
 """`quantize` on every kind of model, and what it refuses."""
 
 import copy
+import io
 import re
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
 import costlab
 from costlab.bill.counting import bytes_in_memory, tensors
@@ -327,6 +330,18 @@ def test_large_inputs_are_what_smoothquant_is_for(mlp):
 def test_the_books_text_is_the_default(tiny):
     new = quantize(tiny(), bits=3, method="awq")
     assert all(layer.smooth is not None for layer in quantized_layers(new).values())
+
+
+@pytest.mark.parametrize(
+    ("method", "bar"),
+    [("rtn", "quantizing"), ("gptq", "gptq"), ("awq", "awq"), ("smoothquant", "calibrating")],
+)
+def test_progress_is_shown(tiny, monkeypatch, method, bar):
+    shown = io.StringIO()
+    for place in ("costlab.calibration.tqdm", "costlab.compress.quantization.tqdm"):
+        monkeypatch.setattr(place, partial(tqdm, disable=False, file=shown, mininterval=0))
+    quantize(tiny(), method=method, calibration=IDS)
+    assert f"{bar}: 100%" in shown.getvalue()
 
 
 IDS = torch.randint(0, 99, (2, 8))
