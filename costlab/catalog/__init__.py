@@ -17,6 +17,7 @@ from costlab.catalog.lookup import (
     identify_machine,
     machine,
     machines,
+    memory_peaks,
     model,
     models,
     price,
@@ -26,22 +27,26 @@ from costlab.catalog.lookup import (
     reference_price,
     serving_ledgers,
     serving_results,
+    training_steps,
 )
 from costlab.catalog.records import (
     Accelerator,
     Machine,
+    MemoryPeak,
     ModelShape,
     Price,
     PublishedRun,
     QualityResult,
     ServingLedger,
     ServingResult,
+    TrainingStep,
     age_days,
 )
 
 __all__ = [
     "Accelerator",
     "Machine",
+    "MemoryPeak",
     "ModelShape",
     "Price",
     "PriceRange",
@@ -49,6 +54,7 @@ __all__ = [
     "QualityResult",
     "ServingLedger",
     "ServingResult",
+    "TrainingStep",
     "accelerator",
     "accelerators",
     "age_days",
@@ -56,6 +62,7 @@ __all__ = [
     "identify_machine",
     "machine",
     "machines",
+    "memory_peaks",
     "model",
     "models",
     "price",
@@ -65,4 +72,5 @@ __all__ = [
     "reference_price",
     "serving_ledgers",
     "serving_results",
+    "training_steps",
 ]

@@ -9,12 +9,14 @@ from statistics import median
 from costlab.catalog.records import (
     Accelerator,
     Machine,
+    MemoryPeak,
     ModelShape,
     Price,
     PublishedRun,
     QualityResult,
     ServingLedger,
     ServingResult,
+    TrainingStep,
     read,
 )
 
@@ -98,6 +100,16 @@ def model(id: str) -> ModelShape:
 def published_runs() -> tuple[PublishedRun, ...]:
     """Training runs with published size, data and hours. Taught in: notebooks/01_the_bill.ipynb."""
     return read(PublishedRun)
+
+
+def training_steps() -> tuple[TrainingStep, ...]:
+    """Published paces of training with their layouts: what the cost model is fitted on."""
+    return read(TrainingStep)
+
+
+def memory_peaks() -> tuple[MemoryPeak, ...]:
+    """Published peaks of memory in training, with their layouts."""
+    return read(MemoryPeak)
 
 
 def serving_ledgers() -> tuple[ServingLedger, ...]:

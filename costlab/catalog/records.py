@@ -13,6 +13,16 @@ from datetime import date
 from functools import cache
 from importlib.resources import files
 
+from costlab.catalog.published import (
+    MemoryPeak,
+    ModelShape,
+    PublishedRun,
+    QualityResult,
+    ServingLedger,
+    ServingResult,
+    TrainingStep,
+)
+
 OLD_DAYS = 180  # a price older than this prints its age
 
 
@@ -140,147 +150,6 @@ class Price:
         )
 
 
-@dataclass(frozen=True)
-class PublishedRun:
-    """A training run as its makers reported it: parameters, tokens, devices, hours, dollars.
-
-    `reported_mfu` (0 to 1) is a training step's; the share of the peak over the whole run is lower
-    and follows from `device_hours`. `trust` is read (in the source), second-hand or derived.
-    """
-
-    id: str
-    model: str
-    params: int
-    active_params: int
-    tokens: int
-    accelerator: str | None
-    devices: int | None
-    device_hours: float | None
-    days: float | None
-    reported_mfu: float | None
-    reported_flops: float | None
-    reported_cost: float | None
-    trust: str
-    note: str
-    source: str
-    as_of: str
-
-    @property
-    def flops(self) -> float:
-        """Training operations by the usual estimate: 6 x active parameters x tokens."""
-        return 6.0 * self.active_params * self.tokens
-
-
-@dataclass(frozen=True)
-class ServingLedger:
-    """A day of a real service: devices on average, tokens in and out, dollars. Prices per 1M."""
-
-    id: str
-    service: str
-    accelerator: str
-    devices: float
-    hours: float
-    price_per_device_hour: float
-    input_tokens: int
-    cached_input_tokens: int
-    output_tokens: int
-    price_input: float
-    price_cached_input: float
-    price_output: float
-    reported_cost: float
-    reported_income: float
-    note: str
-    source: str
-    as_of: str
-
-
-@dataclass(frozen=True)
-class ServingResult:
-    """A published measurement of serving: `value` in `unit`, at the stated load."""
-
-    kind: str
-    model: str
-    accelerator: str | None
-    devices: int | None
-    software: str
-    precision: str
-    concurrency: int | None
-    prompt: int | None
-    generate: int | None
-    value: float
-    unit: str
-    note: str
-    source: str
-    as_of: str
-
-
-@dataclass(frozen=True)
-class QualityResult:
-    """A published quality after compression; `group` and `sparsity` where there are some."""
-
-    technique: str
-    model: str
-    method: str
-    bits: int | None
-    activation_bits: int | None
-    group: int | None
-    sparsity: float | None
-    metric: str
-    dataset: str
-    value: float
-    note: str
-    source: str
-    as_of: str
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """The shape of a public model; `params` is exact.
-
-    A mixture of experts has `experts` feed-forward networks a layer (shared ones included), each
-    of width `ffn`, and uses `experts_per_token` of them; a dense model has 1 and 1. The columns
-    from `gated` on mean what they mean in `costlab.estimate.Transformer`; an empty one is its
-    default. `dense_ffn` is the width in the layers without experts, where there are some.
-    """
-
-    id: str
-    name: str
-    params: int
-    active_params: int
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: int
-    vocab: int
-    context: int
-    experts: int
-    experts_per_token: int
-    tied_embeddings: bool
-    gated: bool
-    biases: str
-    norm: str
-    norms: int | None
-    qk_norm: str
-    embedding_norm: bool
-    positions: int | None
-    shared_experts: int | None
-    dense_layers: int | None
-    dense_ffn: int | None
-    moe_every: int | None
-    router_bias: bool
-    q_rank: int | None
-    kv_rank: int | None
-    rope_dim: int | None
-    value_dim: int | None
-    window: int | None
-    window_layers: int | None
-    sinks: bool
-    source: str
-    as_of: str
-
-
 FILES = {
     Accelerator: "accelerators.csv",
     Machine: "machines.csv",
@@ -290,6 +159,8 @@ FILES = {
     ServingResult: "published_serving.csv",
     QualityResult: "published_quality.csv",
     ModelShape: "models.csv",
+    TrainingStep: "training_steps.csv",
+    MemoryPeak: "memory_peaks.csv",
 }
 
 
