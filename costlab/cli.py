@@ -6,9 +6,16 @@ Each subcommand imports what it needs when it is called, so that help is instant
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
+
+_PASSED_ON = {
+    "train": "train the book's language model from nothing",
+    "estimate": "what training, serving or storage would cost",
+    "search": "the cheapest layout for training a model on so many devices",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,9 +24,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="costlab", description="Measure and cut what a large model costs as a service."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "train", help="train the book's language model from nothing", add_help=False
-    )
     measure = commands.add_parser("measure", help="the bill of a model")
     measure.add_argument(
         "path", nargs="?", help="weights saved by the trainer (the book's, if none)"
@@ -31,11 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     measure.add_argument("--json", action="store_true", help="print JSON")
     catalog = commands.add_parser("catalog", help="dated facts: chips, machines, prices, runs")
     catalog.add_argument("table", nargs="?", help="which table; none lists them")
-    args, rest = parser.parse_known_args(argv)
-    if rest and args.command != "train":
+    catalog.add_argument("--json", action="store_true", help="print JSON")
+    for name, text in _PASSED_ON.items():
+        commands.add_parser(name, help=text, add_help=False)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given and given[0] in _PASSED_ON:  # these read their own options, --help among them
+        args, rest = argparse.Namespace(command=given[0]), given[1:]
+    else:
+        args, rest = parser.parse_known_args(given)
+    if rest and args.command not in _PASSED_ON:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    run = {"train": _train, "measure": _measure, "catalog": _catalog}
     try:
-        return {"train": _train, "measure": _measure, "catalog": _catalog}[args.command](args, rest)
+        return run.get(args.command, _estimate)(args, rest)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -48,6 +60,12 @@ def _train(args: argparse.Namespace, rest: list[str]) -> int:
     from costlab.lm.trainer import main as train
 
     return train(rest)
+
+
+def _estimate(args: argparse.Namespace, rest: list[str]) -> int:
+    from costlab.estimate import shell
+
+    return shell.main([args.command, *rest])
 
 
 def _measure(args: argparse.Namespace, rest: list[str]) -> int:
@@ -76,6 +94,10 @@ def _catalog(args: argparse.Namespace, rest: list[str]) -> int:
         return 0
     if args.table not in tables:
         raise ValueError(f"table must be one of {', '.join(tables)}, got {args.table!r}")
-    for row in catalog.as_rows(getattr(catalog, args.table)()):
+    rows = catalog.as_rows(getattr(catalog, args.table)())
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    for row in rows:
         print("; ".join(f"{key}: {value}" for key, value in row.items() if value not in (None, "")))
     return 0

@@ -96,3 +96,30 @@ def storage_table(e: object) -> str:
     ):
         lines.append(ranged(e, name, label, "$ a month"))
     return "\n".join(lines)
+
+
+def curve_table(points: Sequence[object]) -> str:
+    """The cost curve: a row for each load."""
+    header = ("load", "requests/s", "first token p95 s", "next p95 s", "$/M tokens", "$/MB")
+    return columns(
+        header,
+        [
+            (f"{p.load:.0%}", p.requests_per_s, p.ttft_p95_seconds, p.tpot_p95_seconds,
+             p.dollars_per_million_tokens, p.dollars_per_megabyte)
+            for p in points
+        ],
+    )  # fmt: skip
+
+
+def break_even_table(e: object) -> str:
+    """A `BreakEven` as a slip."""
+    lines = [
+        f"renting against {e.api} from {e.provider}, priced {e.as_of}",
+        line("the interface, per request", e.api_per_request, "$"),
+        line("the interface, per megabyte written", e.api_per_megabyte, "$"),
+        line("renting at full load, per megabyte", e.rent_per_megabyte, "$"),
+        line("renting is cheaper above", e.requests_per_s, "requests/s"),
+        line("which is of the most", f"{e.utilization:.0%}"),
+        line("and can be served", e.reachable),
+    ]
+    return "\n".join(lines)
