@@ -27,6 +27,7 @@ from costlab.catalog.lookup import (
     reference_price,
     serving_ledgers,
     serving_results,
+    training_results,
     training_steps,
 )
 from costlab.catalog.records import (
@@ -39,6 +40,7 @@ from costlab.catalog.records import (
     QualityResult,
     ServingLedger,
     ServingResult,
+    TrainingResult,
     TrainingStep,
     age_days,
 )
@@ -54,6 +56,7 @@ __all__ = [
     "QualityResult",
     "ServingLedger",
     "ServingResult",
+    "TrainingResult",
     "TrainingStep",
     "accelerator",
     "accelerators",
@@ -72,5 +75,6 @@ __all__ = [
     "reference_price",
     "serving_ledgers",
     "serving_results",
+    "training_results",
     "training_steps",
 ]

@@ -16,6 +16,7 @@ from costlab.catalog.records import (
     QualityResult,
     ServingLedger,
     ServingResult,
+    TrainingResult,
     TrainingStep,
     read,
 )
@@ -121,6 +122,13 @@ def serving_results(kind: str | None = None) -> tuple[ServingResult, ...]:
     """Published measurements of serving, all or of one kind, such as 'decode' or 'kv cache'."""
     rows = read(ServingResult)
     _check("kind of serving result", kind, (row.kind for row in rows))
+    return _where(rows, kind=kind)
+
+
+def training_results(kind: str | None = None) -> tuple[TrainingResult, ...]:
+    """Published figures of training, all or of one kind: 'zero memory' or 'interruptions'."""
+    rows = read(TrainingResult)
+    _check("kind of training result", kind, (row.kind for row in rows))
     return _where(rows, kind=kind)
 
 

@@ -81,6 +81,23 @@ class ServingResult:
 
 
 @dataclass(frozen=True)
+class TrainingResult:
+    """A published figure of training on many devices: `value` in `unit`, at the stated setting."""
+
+    kind: str
+    model: str
+    params: int
+    accelerator: str
+    devices: int
+    setting: str
+    value: float
+    unit: str
+    note: str
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True)
 class QualityResult:
     """A published quality after compression; `group` and `sparsity` where there are some."""
 

@@ -20,6 +20,7 @@ from costlab.catalog.published import (
     QualityResult,
     ServingLedger,
     ServingResult,
+    TrainingResult,
     TrainingStep,
 )
 
@@ -161,6 +162,7 @@ FILES = {
     ModelShape: "models.csv",
     TrainingStep: "training_steps.csv",
     MemoryPeak: "memory_peaks.csv",
+    TrainingResult: "published_training.csv",
 }
 
 
