@@ -39,6 +39,9 @@ def require_layers(model: nn.Module, *, ignore: tuple[str, ...] = ()) -> dict[st
             f"ignore {tuple(ignore)}; {type(model).__name__} has none"
         )
     for name, layer in found.items():
+        if layer.weight.is_meta or not layer.weight.numel():
+            given = f"{tuple(layer.weight.shape)} on {layer.weight.device}"
+            raise ValueError(f"model must hold weights with values, got {given} in {name!r}")
         if not layer.weight.isfinite().all():
             raise ValueError(f"model must hold finite weights, got NaN or infinity in {name!r}")
     return found

@@ -153,6 +153,17 @@ def test_weights_that_are_no_numbers(bad):
     assert list(require_layers(model, ignore=("1",))) == ["0"]
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "device"), [(2, 3, "meta"), (2, 0, "cpu"), (0, 3, "cpu")]
+)
+def test_weights_that_are_not_there(inputs, outputs, device):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(inputs, outputs, device=device))
+    given = rf"\({outputs}, {inputs}\) on {device} in '1'"
+    with pytest.raises(ValueError, match=f"model must hold weights with values, got {given}"):
+        require_layers(model)
+
+
 def test_models_without_layers():
     with pytest.raises(
         ValueError, match=r"model must have layers .* \('0',\); Sequential has none"
