@@ -97,6 +97,9 @@ class ShardedModel(nn.Module):
 
     def forward(self, *args: object, **kwargs: object) -> object:
         """Whatever the model returns."""
+        self._missing = {}  # a backward pass that raised leaves nothing behind
+        for unit in self.units:
+            unit.busy = False
         return self.module(*args, **kwargs)
 
     def step(self) -> None:
@@ -146,6 +149,18 @@ class ShardedModel(nn.Module):
             for unit in self.units:
                 if self.stage == 3:
                     unit.free()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of the whole model's, on every rank; all ranks call it."""
+        with self.gathered() as module:
+            return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+    def load_state_dict(self, *_: object, **__: object) -> None:
+        """Refused: the slices would not follow."""
+        raise RuntimeError("load weights into the model before shard_gradients, not afterwards")
+
+    def _apply(self, *_: object, **__: object) -> None:
+        raise RuntimeError("move or convert the model before shard_gradients, not afterwards")
 
     def held(self) -> dict[str, int]:
         """Bytes of the tensors that this rank holds now: parameters, gradients, states.
