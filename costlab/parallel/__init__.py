@@ -14,6 +14,7 @@ _HOME = {
     "data_parallel": "costlab.parallel.data",
     "ring_all_reduce_": "costlab.parallel.ring",
     "LocalSGD": "costlab.parallel.local",
+    "disagreement": "costlab.parallel.data",
     "share": "costlab.parallel.data",
 }
 

@@ -181,6 +181,22 @@ def _check_alike(model: nn.Module) -> None:
             raise ValueError(f"model must be the same on all ranks; 0 and {rank} differ in {what}")
 
 
+@torch.no_grad()
+def disagreement(model: nn.Module) -> float:
+    """The largest difference between two ranks in any parameter: 0 as long as all is well.
+
+    Two all-reduces of the weights, so not in every step; the check that finds every fault of
+    averaging. Taught in: notebooks/07_data_parallel.ipynb.
+    """
+    most = 0.0
+    for parameter in model.parameters():
+        high, low = parameter.detach().clone(), parameter.detach().clone()
+        dist.all_reduce(high, dist.ReduceOp.MAX)
+        dist.all_reduce(low, dist.ReduceOp.MIN)
+        most = max(most, (high - low).max().item() if high.numel() else 0.0)
+    return most
+
+
 def share(batch: Batch) -> Batch:
     """This rank's rows of a batch: a tensor, a tuple or a dict of tensors with equal first sizes.
 

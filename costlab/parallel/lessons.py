@@ -1,0 +1,199 @@
+"""What the processes of notebook 07 do: other processes import functions, a notebook has none.
+
+Taught in notebook 07.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from costlab.lm import corpus
+from costlab.lm.model import Config, LanguageModel
+from costlab.lm.trainer import bits_per_byte, loss_on
+from costlab.parallel.counting import count_collectives
+from costlab.parallel.data import data_parallel, disagreement, share
+from costlab.parallel.local import LocalSGD
+from costlab.parallel.ring import ring_all_reduce_
+
+SMALL = Config(width=96, layers=2, heads=3, kv_heads=1, head_dim=32, ffn=256, context=64)
+
+
+def add_up(numbers: list[float]) -> tuple[int, list[float]]:
+    """This rank, and `numbers` times (rank + 1), added up over all ranks."""
+    mine = (dist.get_rank() + 1) * torch.tensor(numbers)
+    dist.all_reduce(mine)
+    return dist.get_rank(), mine.tolist()
+
+
+def gradient_of(model: nn.Module, windows: Tensor) -> Tensor:
+    """All gradients of the mean loss on `windows` as one vector; the model's own stay as they are.
+
+    Taught in: notebooks/07_data_parallel.ipynb.
+    """
+    gradients = torch.autograd.grad(loss_on(model, windows), list(model.parameters()))
+    return torch.cat([g.reshape(-1) for g in gradients])
+
+
+def average_by_hand(model: nn.Module, windows: Tensor) -> float:
+    """How far the average of the ranks' gradients is from the whole batch's, relative to it."""
+    average = gradient_of(model, share(windows))
+    dist.all_reduce(average)
+    average /= dist.get_world_size()
+    whole = gradient_of(model, windows)
+    return ((average - whole).norm() / whole.norm()).item()
+
+
+def ring_against_torch(numbers: int) -> dict[str, float]:
+    """How far our ring's sums are from torch's, and the bytes that this rank sent for them."""
+    generator = torch.Generator().manual_seed(dist.get_rank())
+    ours = torch.randn(numbers, dtype=torch.float64, generator=generator)
+    theirs = ours.clone()
+    dist.all_reduce(theirs)
+    with count_collectives() as traffic:
+        ring_all_reduce_(ours)
+    return {"apart": (ours - theirs).abs().max().item(), "sent": traffic.sent}
+
+
+def average_parameters(model: nn.Module) -> nn.Module:
+    """Broken, as found in published code: the hook is handed the parameter, not its gradient."""
+
+    def hook(given: nn.Parameter) -> None:
+        dist.all_reduce(given.detach().div_(dist.get_world_size()))
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(hook)
+    return model
+
+
+def average_after_backward(model: nn.Module) -> None:
+    """Average each gradient with the ring of this book, when the backward pass is over."""
+    for parameter in model.parameters():
+        ring_all_reduce_(parameter.grad.div_(dist.get_world_size()))
+
+
+WRAPS = {
+    "ours": data_parallel,
+    "torch's DDP": DistributedDataParallel,
+    "ring by hand": lambda model: model,
+    "broken hook": average_parameters,
+}
+
+
+def five_steps(model: nn.Module, batches: list[Tensor], scheme: str) -> dict[str, Tensor | float]:
+    """Train `model` in place, one step of AdamW for each batch; this rank takes its share of it.
+
+    Returns the last loss of this rank, the weights, and how far those of the ranks lie apart.
+    """
+    wrapped = WRAPS[scheme](model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for windows in batches:
+        loss = loss_on(wrapped, share(windows))
+        loss.backward()
+        if scheme == "ring by hand":
+            average_after_backward(model)
+        optimizer.step()
+        optimizer.zero_grad()
+    weights = nn.utils.parameters_to_vector(model.parameters()).detach()
+    return {"loss": loss.item(), "weights": weights, "apart": disagreement(model)}
+
+
+def every_scheme(model: nn.Module, batches: list[Tensor]) -> dict[str, dict]:
+    """`five_steps` under each scheme, from the same weights."""
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = {}
+    for scheme in WRAPS:
+        fresh = LanguageModel(model.config)
+        fresh.load_state_dict(state)
+        found[scheme] = five_steps(fresh, batches, scheme)
+    return found
+
+
+def race(model: nn.Module, windows: Tensor, rounds: int) -> dict[str, tuple[float, float]]:
+    """Median seconds of a step, and bytes sent in it, by scheme; timed in turn.
+
+    "one bucket" holds all gradients, so that nothing can be sent before the last is there.
+    """
+    names = ("nothing sent", "ours", "one bucket", "torch's DDP")
+    state = model.state_dict()
+    models = []
+    for name in names:
+        copy = LanguageModel(model.config)
+        copy.load_state_dict(state)
+        size = 1e6 if name == "one bucket" else 4
+        wrap = {"nothing sent": lambda m: m, "torch's DDP": DistributedDataParallel}.get(
+            name, lambda m, size=size: data_parallel(m, bucket_mb=size)
+        )
+        models.append(wrap(copy))
+    seconds, sent = {name: [] for name in names}, {}
+    for name, wrapped in zip(names, models):  # also warms up
+        with count_collectives() as traffic:
+            loss_on(wrapped, share(windows)).backward()
+        sent[name] = traffic.sent
+    for _ in range(rounds):
+        for name, wrapped in zip(names, models):
+            dist.barrier()
+            start = time.perf_counter()
+            loss_on(wrapped, share(windows)).backward()
+            dist.barrier()
+            seconds[name].append(time.perf_counter() - start)
+            wrapped.zero_grad()
+    return {name: (median(seconds[name]), sent[name]) for name in names}
+
+
+def low_communication(text: Tensor, steps: int, every: int, seed: int) -> dict[str, float]:
+    """Train a small model from nothing for `steps`, meeting at each `every`th; 0 is data parallel.
+
+    Returns bits per byte on a slice of the validation text and bytes sent per step by this rank.
+    """
+    torch.manual_seed(seed)
+    model = LanguageModel(SMALL)
+    wrapped = model if every else data_parallel(model)
+    meeting = LocalSGD(model, every=every) if every else None
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
+    with count_collectives() as traffic:
+        for step in range(steps):
+            windows = corpus.batch(text, batch=16, context=64, seed=seed, step=step)
+            loss_on(wrapped, share(windows)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if meeting:
+                meeting.step()
+    batches = corpus.validation_batches(context=64, batch=64, limit=8192)
+    return {"bits per byte": bits_per_byte(model, batches), "bytes": traffic.sent / steps}
+
+
+def low_communications(
+    text: Tensor, steps: int, every: tuple[int, ...], seeds: tuple[int, ...]
+) -> dict[int, list[dict[str, float]]]:
+    """`low_communication` for each interval and seed."""
+    return {h: [low_communication(text, steps, h, seed) for seed in seeds] for h in every}
+
+
+def noise_scale(model: nn.Module, windows: Tensor, small: int = 1) -> tuple[float, float]:
+    """(|G|², tr Σ): the square of the true gradient, and the noise of a single window's gradient.
+
+    From the mean squares of gradients over `small` windows and over all of them, both without bias;
+    their ratio tr Σ / |G|² is the simple noise scale, a critical batch size in windows (McCandlish
+    and others, arXiv:1812.06162, appendix A.1). Data parallel training has both squares at hand:
+    before the all-reduce, and after it.
+    """
+    groups = windows.split(small)
+    if len(groups) < 2 or len(windows) % small:
+        raise ValueError(
+            f"windows must be at least two groups of small ({small}) windows, got {len(windows)}"
+        )
+    total, squares = 0.0, 0.0
+    for group in groups:
+        gradient = gradient_of(model, group)
+        total = total + gradient
+        squares += gradient.square().sum().item() / len(groups)
+    whole = (total / len(groups)).square().sum().item()
+    large = len(windows)
+    true = (large * whole - small * squares) / (large - small)
+    return true, (squares - whole) / (1 / small - 1 / large)
