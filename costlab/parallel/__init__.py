@@ -16,6 +16,11 @@ _HOME = {
     "LocalSGD": "costlab.parallel.local",
     "disagreement": "costlab.parallel.data",
     "share": "costlab.parallel.data",
+    "shard_gradients": "costlab.parallel.gradient",
+    "save_checkpoint": "costlab.parallel.checkpoints",
+    "load_checkpoint": "costlab.parallel.checkpoints",
+    "launch_until_done": "costlab.parallel.faults",
+    "TopK": "costlab.parallel.compression",
 }
 
 __all__ = ["ParallelError", "device", "launch", *_HOME]
