@@ -123,3 +123,44 @@ def break_even_table(e: object) -> str:
         line("and can be served", e.reachable),
     ]
     return "\n".join(lines)
+
+
+def search_table(found: object) -> str:
+    """A `SearchResult`: the axes, how many fitted, and the best."""
+    axes = [f"{name}: {', '.join(map(str, values))}" for name, values in found.axes.items()]
+    lines = [*axes, f"{found.considered:,} layouts are valid, {found.fitting:,} of them fit"]
+    if not found.best:
+        return "\n".join([*lines, "the closest:", str(found.closest)])
+    names = (*found.axes, "data")
+    header = (*(n.replace("_", "-") for n in names), "s/step", "GiB", "MFU", "$")
+    rows = [
+        (*(getattr(lay, n) for n in names), e.step_seconds, e.memory_gib_per_device,
+         e.mfu, e.dollars)
+        for e, lay in zip(found.best, found.layouts, strict=True)
+    ]  # fmt: skip
+    return "\n".join([*lines, columns(header, rows)])
+
+
+def training_table(e: object) -> str:
+    """A `TrainingEstimate` as a slip."""
+    lines = [
+        f"{e.model} on {e.devices:,} x {e.accelerator} in {e.precision}: {e.layout}",
+        line("fits", e.fits),
+        ranged(e, "memory_gib_per_device", "memory of a device",
+               f"GiB of {figure(e.memory_limit_gib)}"),
+    ]  # fmt: skip
+    for name, label, unit in (
+        ("step_seconds", "a step", "s"),
+        ("tokens_per_s_per_device", "tokens", "a second and device"),
+        ("tflops_per_device", "useful operations", "TFLOP/s a device"),
+        ("mfu", "share of the data sheet, MFU", ""),
+        ("hfu", "what is done twice included, HFU", ""),
+        ("goodput", "share of the time in steps", ""),
+        ("device_hours", "device-hours", ""),
+        ("wall_hours", "hours", ""),
+        ("energy_kwh", "energy", "kWh"),
+        ("dollars", "whole", "$"),
+    ):
+        lines.append(ranged(e, name, label, unit))
+    lines.append(line("operations", e.flops_total, f"for {figure(e.tokens)} tokens"))
+    return "\n".join([*lines, *e.remedies, *e.notes])
