@@ -48,6 +48,7 @@ class Accelerator:
 
     `memory_gb` is the number on the data sheet (HBM or GDDR; most vendors mean GiB and write GB).
     `bandwidth_gbs` and `link_gbs` (to a neighbor in the same machine, one way) are decimal GB/s.
+    `links` of them leave a device of a torus (TPU); a switch needs one and the cell is empty.
     `node_size` devices share such links (a TPU's pod); `network_gbs` is one device's share of what
     leaves the node, one way, in the vendor's reference system or the usual cloud instance.
     `best_matmul_tflops` is the best bf16 matrix product anyone measured on it.
@@ -67,6 +68,7 @@ class Accelerator:
     int8_tops: float | None
     fp4_tflops: float | None
     link_gbs: float | None
+    links: int | None
     network_gbs: float | None
     node_size: int | None
     power_w: float | None

@@ -9,14 +9,18 @@ from costlab.estimate.serve_cost import serving
 from costlab.estimate.serve_record import ServingEstimate
 from costlab.estimate.shapes import Transformer, resolve_model
 from costlab.estimate.storing import StorageEstimate, storage
+from costlab.estimate.train_cost import training
+from costlab.estimate.train_record import TrainingEstimate
 
 __all__ = [
     "Accelerator",
     "ServingEstimate",
     "StorageEstimate",
+    "TrainingEstimate",
     "Transformer",
     "resolve_accelerator",
     "resolve_model",
     "serving",
     "storage",
+    "training",
 ]

@@ -105,7 +105,11 @@ class Accelerator:
 
 
 def from_row(row: catalog.Accelerator) -> Accelerator:
-    """The accelerator in one row of the catalog."""
+    """The accelerator in one row of the catalog.
+
+    On a torus an exchange uses the links of all axes but one, which other exchanges occupy.
+    """
+    used = max(1, (row.links or 1) - 2)
     peaks = {name: getattr(row, f"{name}_tflops") for name in PRECISIONS}
     peaks["int8"] = row.int8_tops
     return Accelerator(
@@ -114,7 +118,7 @@ def from_row(row: catalog.Accelerator) -> Accelerator:
         memory_gib=row.memory_gb,
         bandwidth_gbs=row.bandwidth_gbs,
         tflops={name: peak for name, peak in peaks.items() if peak is not None},
-        link_gbs=row.link_gbs,
+        link_gbs=row.link_gbs and used * row.link_gbs,
         network_gbs=row.network_gbs,
         node_size=row.node_size or 8,
         power_w=row.power_w,
