@@ -162,6 +162,18 @@ def test_the_lasso_meets_the_conditions_of_its_optimum():
     assert (g[~kept].abs() <= 0.2).all()
 
 
+def test_the_lasso_is_that_of_scikit_learn():
+    """Coordinate descent arrives at the same weights, and at the same zeros."""
+    theirs = pytest.importorskip("sklearn.linear_model")
+    x, y = regression()
+    for strength in (0.02, 0.2, 1.0):
+        w = descend(torch.zeros(24).double(), x, y, prox_l1_, strength=strength)
+        lasso = theirs.Lasso(alpha=strength, fit_intercept=False, tol=1e-12, max_iter=10**5)
+        want = torch.from_numpy(lasso.fit(x.numpy(), y.numpy()).coef_)
+        torch.testing.assert_close(w, want, rtol=0, atol=1e-6)
+        assert torch.equal(w == 0, want == 0)
+
+
 def test_the_group_lasso_meets_the_conditions_of_its_optimum():
     x, y = regression()
     w = descend(torch.zeros(8, 3).double(), x, y, prox_group_lasso_, strength=0.2)

@@ -335,6 +335,20 @@ def test_weight_scores_are_the_norms_of_all_that_goes(models):
     )
 
 
+@pytest.mark.parametrize("fraction", [0.25, 0.5])
+def test_by_weight_the_neurons_stay_that_torch_pruning_keeps(models, fraction):
+    pruning = pytest.importorskip("torch_pruning")
+    mlp, x = models["book"].model.layers[0].mlp, torch.randn(1, 32)
+    theirs = copy.deepcopy(mlp)
+    pruning.pruner.BasePruner(
+        theirs, x, pruning_ratio=fraction, ignored_layers=[theirs.down_proj],
+        importance=pruning.importance.GroupMagnitudeImportance(p=2),
+    ).step()  # fmt: skip
+    ours = shear(mlp, fraction=fraction, score="weight", round_to=1)
+    assert ours.up_proj.out_features == 48 * (1 - fraction)
+    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+
+
 def test_the_score_of_a_neuron_is_the_root_mean_square_of_what_is_missed_without_it(models):
     model, x = models["book"], inputs("book")
     scores = unit_scores(model, calibration=[x[:1], x[1:]])["model.layers.0.mlp"]
