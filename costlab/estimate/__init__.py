@@ -4,6 +4,7 @@ The closed forms are physics with few fitted constants; `book/validation.md` sho
 published measurement. Nothing here imports torch.
 """
 
+from costlab.estimate.cheapest import SearchResult, search
 from costlab.estimate.devices import Accelerator, resolve_accelerator
 from costlab.estimate.serve_cost import serving
 from costlab.estimate.serve_record import ServingEstimate
@@ -14,12 +15,14 @@ from costlab.estimate.train_record import TrainingEstimate
 
 __all__ = [
     "Accelerator",
+    "SearchResult",
     "ServingEstimate",
     "StorageEstimate",
     "TrainingEstimate",
     "Transformer",
     "resolve_accelerator",
     "resolve_model",
+    "search",
     "serving",
     "storage",
     "training",
