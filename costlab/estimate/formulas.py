@@ -95,5 +95,8 @@ def formula(name: str) -> Callable[..., dict[str, float]]:
 
 def export() -> dict:
     """Everything a page needs to compute what this package computes: formulas and coefficients."""
-    constants = files(__package__).joinpath("serving_constants.json").read_text(encoding="utf-8")
-    return {"formulas": _file(), "coefficients": {"serving": json.loads(constants)["constants"]}}
+    found = {}
+    for part in ("serving", "training"):
+        text = files(__package__).joinpath(f"{part}_constants.json").read_text(encoding="utf-8")
+        found[part] = json.loads(text)["constants"]
+    return {"formulas": _file(), "coefficients": found}

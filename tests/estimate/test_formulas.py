@@ -81,7 +81,8 @@ def test_the_estimate_uses_these_very_expressions():
 
 def test_the_export_is_plain_json_with_coefficients():
     assert json.loads(json.dumps(export())) == export()
-    assert 0 < export()["coefficients"]["serving"]["bandwidth_share"] < 1
+    for part in ("serving", "training"):
+        assert 0 < export()["coefficients"][part]["bandwidth_share"] < 1
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs a JavaScript engine")
