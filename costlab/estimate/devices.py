@@ -70,7 +70,7 @@ class Accelerator:
                 number(name, getattr(self, name), most=1e7)
         object.__setattr__(self, "node_size", whole("node_size", self.node_size))
         if self.link_gbs is None:
-            object.__setattr__(self, "link_gbs", 31.0)
+            object.__setattr__(self, "link_gbs", max(31.0, self.network_gbs or 0.0))
         if self.network_gbs is None:
             object.__setattr__(self, "network_gbs", self.link_gbs / 10)
 

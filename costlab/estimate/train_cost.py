@@ -174,7 +174,7 @@ def remedies(model: Transformer, chip: Accelerator, lay: Layout) -> Iterator[str
                 yield f"would fit with {words}"
                 break
     if not found:
-        yield "more devices of this kind, at once with zero=3 and recompute='full', do not make it fit"
+        yield "even 1,024 times the devices with zero=3 and recompute='full' would not make it fit"
 
 
 def _changes(model: Transformer, lay: Layout) -> Iterator[dict[str, dict]]:
