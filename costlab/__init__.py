@@ -41,6 +41,7 @@ _PACKAGES = (
     "bill",
     "catalog",
     "compress",
+    "estimate",
     "exercises",
     "figures",
     "lm",
