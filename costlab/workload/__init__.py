@@ -17,8 +17,7 @@ _HOME = {
     "monthly_bill": "monthly",
     "Request": "trace",
     "Trace": "trace",
-    "day": "generator",
-    "generate": "generator",
+    "day": "trace",
     "text_for": "texts",
 }
 __all__ = sorted(_HOME)

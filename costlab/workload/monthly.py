@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costlab.workload.generator import day
 from costlab.workload.service import SERVICE
-from costlab.workload.trace import SECONDS_PER_DAY, Trace
+from costlab.workload.trace import SECONDS_PER_DAY, Trace, day
 
 PROVISIONS = ("average", "peak")
 

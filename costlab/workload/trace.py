@@ -1,12 +1,15 @@
-"""A trace: when requests arrive, how much they read, how much they write."""
+"""A trace: when requests arrive, how much they read, how much they write; and the book's day."""
 
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from costlab.workload.service import SERVICE
 
+DAY_FILE = Path(__file__).with_name("day.csv.gz")
 SECONDS_PER_DAY = 86_400
 CONTEXT_TOKENS = 512
 NO_PREFIX = -1
@@ -200,6 +203,21 @@ class Trace:
             "shared_prefix_share": shared / total,
             "repeated_prefix_share": (shared - once) / total,
         }
+
+
+def from_table(table: np.ndarray) -> Trace:
+    """The trace of a whole day from six rows of integers, arrivals in milliseconds."""
+    milliseconds, *others = table
+    return Trace(milliseconds / 1000, *others, sample_of=SERVICE.requests_per_day / table.shape[1])
+
+
+def day() -> Trace:
+    """Return the service's day of traffic: 10,000 requests that stand for all of them.
+
+    It is read from the package; `tools/traffic.py` drew it and says from which distributions.
+    """
+    with gzip.open(DAY_FILE, "rt", encoding="ascii") as file:
+        return from_table(np.loadtxt(file, dtype=np.int64, delimiter=",", skiprows=1).T)
 
 
 def _clock(seconds: float) -> str:

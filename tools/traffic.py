@@ -1,4 +1,6 @@
-"""The seeded day of traffic, and the generator behind it.
+"""Draw the seeded day of traffic that `costlab.workload.day()` reads, and write its file anew.
+
+    .venv/bin/python tools/traffic.py
 
 No real traffic is shipped: the day is drawn from a few distributions whose shapes follow
 published traces of real services.
@@ -33,8 +35,8 @@ published traces of real services.
   up to 50 % for chats.
 
 Every number comes from uniform draws of one PCG64 stream by elementary functions, so that any
-recent numpy generates the same day. The day with seed 0 is nevertheless read from `day.csv.gz`,
-so that it is the same everywhere; `python -m costlab.workload` rebuilds that file.
+recent numpy generates the same day. The day with seed 0 is nevertheless shipped as `day.csv.gz`,
+so that it is the same everywhere.
 """
 
 import gzip
@@ -44,16 +46,16 @@ from pathlib import Path
 
 import numpy as np
 
-from costlab.workload.service import SERVICE
 from costlab.workload.trace import (
     COLUMNS,
     CONTEXT_TOKENS,
+    DAY_FILE,
     NO_PREFIX,
     SECONDS_PER_DAY,
     Trace,
+    from_table,
 )
 
-DAY_FILE = Path(__file__).with_name("day.csv.gz")
 ROWS = 10_000
 
 HOURLY_PERCENT = (
@@ -67,14 +69,6 @@ TENANTS, TENANT_EXPONENT = 200, 1.1
 HEADERS, HEADER_EXPONENT = 8, 1.0
 HEADER_MEDIAN, HEADER_SPREAD, HEADER_MIN, HEADER_MAX = 128, 0.4, 32, 256
 BODY_MIN = 16  # bytes that a prompt has beyond its header, at least
-
-
-def day(seed: int = 0) -> Trace:
-    """Return the service's day of traffic: 10,000 requests that stand for all of them.
-
-    Seed 0, the day of the book, is read from the package; other seeds are drawn by `generate`.
-    """
-    return read(DAY_FILE) if seed == 0 else generate(seed)
 
 
 def generate(seed: int, rows: int = ROWS) -> Trace:
@@ -93,13 +87,7 @@ def generate(seed: int, rows: int = ROWS) -> Trace:
     tenant = _zipf(random, rows, TENANTS, TENANT_EXPONENT)
     prefix_id, prefix = _prefixes(random, tenant, prompt)
     output = np.minimum(output, CONTEXT_TOKENS - prompt)
-    return _trace(np.stack([arrival, prompt, output, prefix_id, prefix, tenant]))
-
-
-def read(path: str | os.PathLike) -> Trace:
-    """Read a trace that `write` wrote."""
-    with gzip.open(path, "rt", encoding="ascii") as file:
-        return _trace(np.loadtxt(file, dtype=np.int64, delimiter=",", skiprows=1, ndmin=2).T)
+    return from_table(np.stack([arrival, prompt, output, prefix_id, prefix, tenant]))
 
 
 def write(trace: Trace, path: str | os.PathLike) -> int:
@@ -116,12 +104,6 @@ def write(trace: Trace, path: str | os.PathLike) -> int:
     half_written.write_bytes(data)
     os.replace(half_written, path)
     return len(data)
-
-
-def _trace(table: np.ndarray) -> Trace:
-    """Make a trace of six integer columns, arrivals in milliseconds."""
-    milliseconds, *others = table
-    return Trace(milliseconds / 1000, *others, sample_of=SERVICE.requests_per_day / table.shape[1])
 
 
 def _arrivals(random: np.random.Generator, rows: int) -> np.ndarray:
@@ -166,3 +148,9 @@ def _zipf(random, size: int, kinds: int, exponent: float) -> np.ndarray:
     """Draw numbers below `kinds`; the one of rank r comes with probability ~ 1 / r**exponent."""
     cumulative = np.cumsum(np.arange(1, kinds + 1) ** -exponent)
     return np.searchsorted(cumulative, random.random(size) * cumulative[-1], side="right")
+
+
+if __name__ == "__main__":
+    drawn = generate(seed=0)
+    print(f"wrote {DAY_FILE.name}: {len(drawn):,} rows, {write(drawn, DAY_FILE):,} bytes")
+    print(drawn)
