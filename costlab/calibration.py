@@ -17,7 +17,6 @@ from costlab.lm.decoding import (
     context_of,
     first_weight,
     is_language_model,
-    is_transformers,
     vocabulary_of,
 )
 from costlab.modules import replace_
@@ -109,15 +108,15 @@ def watching(model: nn.Module, found: dict[str, Statistics]) -> Iterator[None]:
 @contextmanager
 def _without_cache(model: nn.Module) -> Iterator[None]:
     """A cache of keys and values would grow each time a block is run again."""
-    config = model.config if is_transformers(model) else None
-    before = getattr(config, "use_cache", None)
-    if before is not None:
+    found = [getattr(module, "config", None) for module in model.modules()]  # decoders have theirs
+    before = {id(c): (c, c.use_cache) for c in found if getattr(c, "use_cache", None) is not None}
+    for config, _ in before.values():
         config.use_cache = False
     try:
         yield
     finally:
-        if before is not None:
-            config.use_cache = before
+        for config, value in before.values():
+            config.use_cache = value
 
 
 @torch.no_grad()
