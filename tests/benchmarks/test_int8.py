@@ -15,7 +15,7 @@ from costlab.lm import corpus
 pytestmark = pytest.mark.soak
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def integers():
     """The processor's own product of 8-bit integers."""
     info = Path("/proc/cpuinfo")
@@ -37,9 +37,23 @@ def relative_error(layer, exact, x):
         return float((layer(x) - want).norm() / want.norm())
 
 
-@pytest.mark.parametrize("rows", [1, 16, 64, 512])
-@pytest.mark.parametrize(("inputs", "outputs"), [(512, 2048), (1024, 1024)])
-def test_int8_is_faster_than_floats_and_torchao_and_as_exact(medians, inputs, outputs, rows):
+ROWS = pytest.mark.parametrize("rows", [1, 16, 64, 512])
+WIDTHS = pytest.mark.parametrize(("inputs", "outputs"), [(512, 2048), (1024, 1024)])
+
+
+@ROWS
+@WIDTHS
+def test_int8_is_as_exact_as_torchao(inputs, outputs, rows):
+    """On every processor: the integers are the same, whichever way they are multiplied."""
+    layer, x = nn.Linear(inputs, outputs).eval(), torch.randn(rows, inputs)
+    ours = relative_error(quantize(layer, activations="dynamic"), layer, x)
+    assert 0 < ours <= 1.1 * relative_error(by_torchao(layer), layer, x)
+
+
+@pytest.mark.usefixtures("integers")
+@ROWS
+@WIDTHS
+def test_int8_is_faster_than_floats_and_torchao(medians, inputs, outputs, rows):
     layer, x = nn.Linear(inputs, outputs).eval(), torch.randn(rows, inputs)
     rivals = {
         "ours": quantize(layer, activations="dynamic"),
@@ -51,13 +65,12 @@ def test_int8_is_faster_than_floats_and_torchao_and_as_exact(medians, inputs, ou
     print(f"\n{inputs} -> {outputs}, {rows} rows: " + ", ".join(
         f"{ratio:.2f} times as fast as {name}" for name, ratio in ratios.items()
     ))  # fmt: skip
-    errors = {name: relative_error(rivals[name], layer, x) for name in ("ours", "torchao")}
-    assert errors["ours"] <= 1.1 * errors["torchao"]
-    # a fifth of slack: this machine is shared, and at 512 rows torchao comes close
-    assert ratios["float"] > 0.8
-    assert ratios["torchao"] > 0.8
+    # at 512 rows torchao comes close: a fifth of slack there, for machines that are shared
+    assert ratios["float"] > 1
+    assert ratios["torchao"] > (1 if rows < 512 else 0.8)
 
 
+@pytest.mark.usefixtures("integers")
 @pytest.mark.parametrize("batch", [1, 16])
 def test_the_books_model_writes_faster_in_int8(medians, batch):
     model = costlab.load_model()
@@ -67,4 +80,4 @@ def test_the_books_model_writes_faster_in_int8(medians, batch):
         {n: partial(costlab.generate, m, prompt, tokens=16) for n, m in rivals.items()}, least=2
     )
     print(f"\n{batch} at once: {seconds['float'] / seconds['int8']:.2f} times as fast as float")
-    assert seconds["float"] / seconds["int8"] > 0.8  # a fifth of slack, as above
+    assert seconds["float"] / seconds["int8"] > 1
