@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from costlab.estimate import rental, tables
+from costlab.estimate import formulas, rental, tables
 from costlab.estimate.checks import choice
 
 _POSITIONAL = ("model", "accelerator")
@@ -22,9 +22,12 @@ def main(argv: Sequence[str]) -> int:
     command, rest = argv[0], list(argv[1:])
     if command == "estimate":
         if not rest or rest[0] in ("-h", "--help"):
-            print("usage: costlab estimate {training,serving,storage} …\n\n"
+            print("usage: costlab estimate {training,serving,storage,formulas} …\n\n"
                   "costlab estimate serving --help lists the arguments.")  # fmt: skip
             return 0 if rest else 2
+        if rest[0] == "formulas":  # what a page needs to compute the same
+            print(json.dumps(formulas.export(), indent=1))
+            return 0
         command = choice("estimate", rest.pop(0), ("training", "serving", "storage"))
     function = _function(command)
     parser = _parser(command, function)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from costlab import cli, estimate
+from costlab.estimate.formulas import export
 
 SERVING = ["estimate", "serving", "llama-3.1-8b", "l4", "--prompt", "500", "--generate", "200"]
 
@@ -53,6 +54,11 @@ def test_options_are_the_keywords(capsys):
     for name in list(inspect.signature(estimate.serving).parameters)[2:]:
         assert f"--{name}" in out
     assert "devices that share a layer" in " ".join(out.split())
+
+
+def test_formulas_are_printed_for_pages(capsys):
+    assert cli.main(["estimate", "formulas"]) == 0
+    assert json.loads(capsys.readouterr().out) == export()
 
 
 def test_the_catalog_as_json(capsys):
