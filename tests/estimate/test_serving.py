@@ -53,6 +53,20 @@ def test_published_offline_throughput():
     assert median(misses) < 0.25
 
 
+def test_published_service_that_keeps_a_promise():
+    """Throughput of the Server scenario, which no coefficient was fitted to."""
+    rows = catalog.serving_results("server")
+    misses = []
+    for r in rows:
+        e = serving(r.model, r.accelerator, devices=r.devices, weight_bits=BITS[r.precision],
+                    kv_bits=8, prompt=r.prompt, generate=r.generate,
+                    slo_ttft=2.0, slo_tpot=0.2)  # fmt: skip
+        assert e.keeps_promise
+        misses.append(miss(e, r))
+    assert len(rows) > 30
+    assert median(misses) < 0.25
+
+
 def test_a_service_saturates_where_the_published_one_does():
     """Llama 3.3 70B in fp8 on two H100: throughput, latency and queue from 1 to 250 requests."""
     base = {"devices": 2, "tensor": 2, "weight_bits": 8, "kv_bits": 8, "prompt": 5000,
