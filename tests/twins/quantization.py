@@ -143,8 +143,11 @@ TWINS = {
     # codes that a kernel unpacks at no cost
     "Weights alone as integers gain nothing for a lone row": unchanged,
     # integers that are as slow as floats
-    "Integer products beat float32 from sixteen rows on": unchanged,
-    "Sixteen requests at once are written faster in 8-bit integers": unchanged,
+    "From sixteen rows on integers win, if the processor has the instruction, and only then": (
+        unchanged
+    ),
+    "Sixteen requests at once are written faster in 8-bit integers, if the processor has the "
+    "instruction, and only then": unchanged,
     "The correct layer agrees with its dequantized twin": lambda: error_of_the_layer(True),
     "The layer that forgets the zero point is caught": lambda: error_of_the_layer(False),
     "One scale for each row loses less than one for each layer": bits_lost_in_two_bits,
