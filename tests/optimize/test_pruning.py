@@ -454,6 +454,13 @@ def test_the_books_text_calibrates_the_books_model(tiny):
     assert all(2 * n == pruned(model)[name].weight.numel() for name, n in zeros(new).items())
 
 
+def test_progress_is_shown(capsys):
+    model, x = stack(16, 24, 8), torch.randn(30, 16)
+    for method, shown in (("magnitude", "pruning"), ("wanda", "wanda"), ("sparsegpt", "sparsegpt")):
+        prune(model, sparsity=0.5, method=method, calibration=x)
+        assert f"{shown}:" in capsys.readouterr().err
+
+
 # The schedule
 
 
