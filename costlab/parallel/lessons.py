@@ -175,25 +175,26 @@ def low_communications(
     return {h: [low_communication(text, steps, h, seed) for seed in seeds] for h in every}
 
 
-def noise_scale(model: nn.Module, windows: Tensor, small: int = 1) -> tuple[float, float]:
-    """(|G|², tr Σ): the square of the true gradient, and the noise of a single window's gradient.
-
-    From the mean squares of gradients over `small` windows and over all of them, both without bias;
-    their ratio tr Σ / |G|² is the simple noise scale, a critical batch size in windows (McCandlish
-    and others, arXiv:1812.06162, appendix A.1). Data parallel training has both squares at hand:
-    before the all-reduce, and after it.
-    """
-    groups = windows.split(small)
-    if len(groups) < 2 or len(windows) % small:
-        raise ValueError(
-            f"windows must be at least two groups of small ({small}) windows, got {len(windows)}"
-        )
-    total, squares = 0.0, 0.0
-    for group in groups:
-        gradient = gradient_of(model, group)
+def gradient_sums(model: nn.Module, windows: Tensor) -> tuple[Tensor, float]:
+    """The sum of the gradients of single windows, and the mean of their squared lengths."""
+    total, square = 0.0, 0.0
+    for window in windows.split(1):
+        gradient = gradient_of(model, window)
         total = total + gradient
-        squares += gradient.square().sum().item() / len(groups)
-    whole = (total / len(groups)).square().sum().item()
-    large = len(windows)
-    true = (large * whole - small * squares) / (large - small)
-    return true, (squares - whole) / (1 / small - 1 / large)
+        square += gradient.square().sum().item() / len(windows)
+    return total, square
+
+
+def noise_scale(total: Tensor, square: float, count: int) -> tuple[float, float]:
+    """(|G|², tr Σ): the squared length of the true gradient, and the noise of a single window's.
+
+    From `gradient_sums` over `count` windows, both without bias. Their ratio tr Σ / |G|² is the
+    simple noise scale, a critical batch size in windows (arXiv:1812.06162, appendix A.1), and
+    |G|² / (|G|² + tr Σ) is the share of a single window's gradient that is not noise. Data parallel
+    training has both squares at hand: before the all-reduce, and after it.
+    """
+    if count < 2:
+        raise ValueError(f"count must be at least 2 windows, got {count}")
+    averaged = (total / count).square().sum().item()
+    noise = (square - averaged) / (1 - 1 / count)
+    return square - noise, noise
