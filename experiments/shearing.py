@@ -5,7 +5,7 @@ What is left is healed, and the same shapes are trained from nothing, for as man
 scoring and healing took and for several times as many, over three seeds. The parent's own
 operations stand beside it, with the number of children that repay them. Writes
 `costlab/results/shearing.json`. Run it by `make experiments`, or `python experiments/shearing.py`
-(about an hour on one core; it says so first). It trains on one thread and counts that thread's
+(about half an hour on one core; it says so first). It trains on one thread and counts that thread's
 processor time, so that what else the machine does is not recorded. Finished runs are kept in
 `_build/`: interrupt, and repeat the command to go on.
 """
