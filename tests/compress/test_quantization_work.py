@@ -1,5 +1,9 @@
 """What `quantize` takes, counted: memory and work, as the model grows deeper."""
 
+import json
+import os
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -54,6 +58,8 @@ def count(tiny, layers, method):
     with Counting(model) as counted:
         new = quantize(model, bits=4, method=method, calibration=IDS)
     assert sum(isinstance(m, QuantizedLinear) for m in new.modules()) == 7 * layers
+    if layers >= 8:
+        assert counted.most < bytes_in_memory(model), "the new model and all that it takes"
     return counted.written, counted.most - bytes_in_memory(new)
 
 
@@ -85,3 +91,45 @@ def test_memory_beside_the_models_is_that_of_one_block(tiny, method):
     assert deep < shallow + block / 4
     if method == "rtn":  # its float copies, and its codes one bit to a byte before they are packed
         assert 4 * 32 * 48 < deep < 4 * 4 * 32 * 48, "four times the floats of the largest layer"
+
+
+MEASURED = """
+import json, sys
+from pathlib import Path
+import torch
+from costlab.bill.counting import bytes_in_memory
+from costlab.bill.memory import resident
+from costlab.compress.quantization import quantize
+from costlab.lm.model import Config, LanguageModel
+
+SHAPE = {"width": 256, "heads": 4, "kv_heads": 2, "head_dim": 64, "ffn": 704, "context": 64}
+method, layers = sys.argv[1], int(sys.argv[2])
+options = {"bits": 4, "method": method, "calibration": torch.randint(256, (2, 24))}
+quantize(LanguageModel(Config(layers=2, **SHAPE)), **options)  # code, threads, buffers
+model = LanguageModel(Config(layers=layers, **SHAPE))
+Path("/proc/self/clear_refs").write_text("5")
+before = resident("VmRSS")
+new = quantize(model, **options)
+print(json.dumps([resident("VmHWM") - before, bytes_in_memory(model), bytes_in_memory(new)]))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told by Linux")
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_a_process_takes_as_much_for_a_deep_model_as_for_a_shallow_one(method):
+    """What the operations above cannot see counts too: the memory that libraries work in."""
+    # freed memory goes back at once, so that the highest mark is what was held
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    beside = []
+    for layers in ("4", "16"):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, method, layers],
+            capture_output=True, text=True, check=True, env=environment,
+        )  # fmt: skip
+        peak, model, new = json.loads(done.stdout)
+        beside.append(peak - new)
+    assert peak < model, "new model and all, less than the sixteen blocks in floats"
+    block = model / 16
+    assert beside[1] < beside[0] + block
+    assert beside[1] < (2 if method == "rtn" else 10) * block
