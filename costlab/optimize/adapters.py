@@ -30,7 +30,8 @@ def add_adapters(
     rank: from 1 to the smaller side of the smallest layer. alpha: above 0; None takes `rank`.
     quantized: the frozen matrices are held as integers of 4 bits in groups of 32, and decoded when
     they are used, forward and backward (after QLoRA, arXiv:2305.14314, which has a grid of unequal
-    steps). ignore: layers to leave without, by full name or last part.
+    steps). ignore: layers to leave without, by full name or last part. A head that is tied to the
+    embedding and not left out becomes a matrix of its own.
 
     Raises TypeError or ValueError with one sentence before any work starts.
     """

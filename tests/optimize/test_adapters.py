@@ -230,6 +230,44 @@ def test_a_quantized_base_merges_into_floats(models, name):
     assert bytes_in_memory(merged) == bytes_in_memory(models[name])
 
 
+def test_peft_gives_the_same_outputs_gradients_and_merged_model(models):
+    peft = pytest.importorskip("peft")
+    model = copy.deepcopy(models["llama"]).double()
+    ours = trained(model, rank=4, alpha=10)
+    config = peft.LoraConfig(r=4, lora_alpha=10, target_modules="all-linear")
+    theirs = peft.get_peft_model(copy.deepcopy(model), config)
+    parts = {"lora_a": "lora_A", "lora_b": "lora_B"}
+    learned = {}
+    for name, parameter in ours.named_parameters():
+        layer, _, part = name.rpartition(".")
+        if part in parts:
+            learned[f"base_model.model.{layer}.{parts[part]}.default.weight"] = parameter
+    assert learned.keys() == {n for n, p in theirs.named_parameters() if p.requires_grad}
+    theirs.load_state_dict({n: p.detach() for n, p in learned.items()}, strict=False)
+    results = [m(input_ids=TOKENS, labels=TOKENS) for m in (ours, theirs)]
+    torch.testing.assert_close(results[0].logits, results[1].logits, rtol=1e-12, atol=1e-12)
+    for result in results:
+        result.loss.backward()
+    for name, parameter in theirs.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(learned[name].grad, parameter.grad, rtol=1e-9, atol=1e-12)
+    merged = run(merge_adapters(ours)), run(theirs.merge_and_unload())
+    torch.testing.assert_close(*merged, rtol=1e-12, atol=1e-12)
+
+
+def test_a_tied_head_that_is_adapted_becomes_a_matrix_of_its_own(models):
+    model = models["gpt2"]
+    table = model.transformer.wte.weight
+    assert model.lm_head.weight is table
+    left_alone = trained(model)
+    assert left_alone.lm_head.weight is left_alone.transformer.wte.weight
+    new = trained(model, ignore=())
+    merged = merge_adapters(new)
+    torch.testing.assert_close(run(merged), run(new), rtol=1e-4, atol=1e-4)
+    assert torch.equal(merged.transformer.wte.weight, table)
+    assert not torch.equal(merged.lm_head.weight, table)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_the_kind_of_number_stays(models, dtype):
     for quantized in (False, True):
@@ -363,6 +401,12 @@ def test_models_that_cannot_be_meant():
             function(two)
         with pytest.raises(TypeError, match="got int"):
             function(3)
+    hidden = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)))
+    for model in (hidden, nn.MultiheadAttention(8, 2)):  # their matrices are not read by a layer
+        with pytest.raises(
+            ValueError, match=r"must have layers of nn.Linear or Conv1D .* has none"
+        ):
+            add_adapters(model, rank=1)
     plain[0].weight.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match="finite weights, got NaN"):
         add_adapters(plain, rank=1)
