@@ -95,20 +95,21 @@ def one_figure_for_all() -> float:
     return median(abs(median(found) / value - 1) for value in found)
 
 
-def the_newest_taken_for_the_cheapest() -> float:
-    """Ranked by year instead of price."""
-    years = [a.year for a in catalog.accelerators()]
-    return max(years) - max(years)
+def the_newest_against_itself() -> float:
+    """Ranked by year instead of price: the newest is taken for the cheapest."""
+    hour = catalog.price("b300").median
+    return hour / hour
 
 
 def bytes_priced_as_operations() -> float:
     """Ranked by the price of operations, when bytes were asked for."""
+    rented = [a for a in catalog.accelerators() if catalog.prices(a.id, kind="on-demand")]
     offers = [
         (catalog.price(a.id).median / a.peak_flops("bf16"), a.year)
-        for a in catalog.accelerators()
-        if a.peak_flops("bf16") and catalog.prices(a.id, kind="on-demand")
+        for a in rented
+        if a.peak_flops("bf16") and len(catalog.price(a.id).rows) > 1
     ]
-    return max(year for _, year in offers) - min(offers)[1]
+    return max(a.year for a in rented) - min(offers)[1]
 
 
 def one_provider_alone() -> float:
@@ -147,8 +148,8 @@ TWINS = {
         data_sheet_bandwidth_alone
     ),
     "Throughput of an unseen source is predicted within a quarter": one_figure_for_all,
-    "The chip with the cheapest operations is not the newest": the_newest_taken_for_the_cheapest,
-    "The chip with the cheapest bytes is years older": bytes_priced_as_operations,
+    "The newest chip sells its operations dearer than an older one": the_newest_against_itself,
+    "The cheapest bytes come from a chip that is years older": bytes_priced_as_operations,
     "For the same chip, one offer is twice as dear as another": one_provider_alone,
     "PyTorch counts what the formula says, but for one token's attention": (
         multiply_and_add_counted_as_one
