@@ -6,6 +6,7 @@ Taught in notebook 07.
 from __future__ import annotations
 
 import time
+from functools import partial
 from statistics import median
 
 import torch
@@ -77,18 +78,22 @@ def average_after_backward(model: nn.Module) -> None:
         ring_all_reduce_(parameter.grad.div_(dist.get_world_size()))
 
 
+# By default it also sends every buffer of rank 0 before each forward pass; ours have no news.
+torchs = partial(DistributedDataParallel, broadcast_buffers=False)
+
 WRAPS = {
     "ours": data_parallel,
-    "torch's DDP": DistributedDataParallel,
+    "torch's DDP": torchs,
     "ring by hand": lambda model: model,
     "broken hook": average_parameters,
 }
 
 
-def five_steps(model: nn.Module, batches: list[Tensor], scheme: str) -> dict[str, Tensor | float]:
+def five_steps(model: nn.Module, batches: list[Tensor], scheme: str) -> dict:
     """Train `model` in place, one step of AdamW for each batch; this rank takes its share of it.
 
-    Returns the last loss of this rank, the weights, and how far those of the ranks lie apart.
+    Returns the last loss of this rank, the weights (of rank 0 alone, to send less), and how far
+    those of the ranks lie apart.
     """
     wrapped = WRAPS[scheme](model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -100,7 +105,8 @@ def five_steps(model: nn.Module, batches: list[Tensor], scheme: str) -> dict[str
         optimizer.step()
         optimizer.zero_grad()
     weights = nn.utils.parameters_to_vector(model.parameters()).detach()
-    return {"loss": loss.item(), "weights": weights, "apart": disagreement(model)}
+    kept = weights if dist.get_rank() == 0 else None
+    return {"loss": loss.item(), "weights": kept, "apart": disagreement(model)}
 
 
 def every_scheme(model: nn.Module, batches: list[Tensor]) -> dict[str, dict]:
@@ -126,10 +132,8 @@ def race(model: nn.Module, windows: Tensor, rounds: int) -> dict[str, tuple[floa
         copy = LanguageModel(model.config)
         copy.load_state_dict(state)
         size = 1e6 if name == "one bucket" else 4
-        wrap = {"nothing sent": lambda m: m, "torch's DDP": DistributedDataParallel}.get(
-            name, lambda m, size=size: data_parallel(m, bucket_mb=size)
-        )
-        models.append(wrap(copy))
+        wraps = {"nothing sent": lambda m: m, "torch's DDP": torchs}
+        models.append(wraps.get(name, partial(data_parallel, bucket_mb=size))(copy))
     seconds, sent = {name: [] for name in names}, {}
     for name, wrapped in zip(names, models):  # also warms up
         with count_collectives() as traffic:
