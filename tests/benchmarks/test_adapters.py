@@ -56,6 +56,7 @@ def test_eight_adapters_in_one_batch_keep_most_of_the_rate(medians):
     print(
         f"\neight adapters keep {kept:.2f} of the rate, {gained:.1f} times that of copies in turn"
     )
-    # 0.7 is the aim (0.70 to 0.83 were seen); the slack is for machines that are shared
-    assert kept > 0.5
+    # 0.79 is the share of the weights in the bytes that a step reads; 0.77 was seen on a quiet
+    # machine, 0.68 and more on one that was shared
+    assert kept > 0.6
     assert gained > 1.5
