@@ -140,6 +140,34 @@ def other_neurons_removed() -> float:
         return float((model(tokens) - wrong(tokens)).abs().max())
 
 
+def network() -> nn.Sequential:
+    """A network of 32 neurons, all of which do something."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 32, bias=False), nn.ReLU(), nn.Linear(32, 1, bias=False))
+
+
+def neurons_left(shrink_: object, strength: float) -> float:
+    """Neurons that are not empty after ten proximal steps of a kind."""
+    parts = neuron_groups(network())[0]
+    with torch.no_grad():
+        for _ in range(10):
+            shrink_([parts], strength=strength, lr=0.1)
+    return float((torch.cat(parts, 1) != 0).any(1).sum())
+
+
+def missed_by_an_empty_network() -> float:
+    """Of a variance of one, when every neuron is gone."""
+    y = torch.randn(256, generator=torch.Generator().manual_seed(0))
+    return float((y / y.std() - 0).square().mean())
+
+
+def full_neurons_of_a_network_removed() -> float:
+    whole, x = network(), torch.randn(40, 8)
+    cut = costlab.shear(whole, to=16, score="weight")
+    with torch.no_grad():
+        return float((cut(x) - whole(x)).abs().max())
+
+
 def lost(to: int) -> float:
     """Bits per byte that the book's model loses when neurons are cut off at random."""
     model, text = costlab.load_model(), corpus.validation_batches(limit=1024)
@@ -228,6 +256,12 @@ TWINS = {
     "At one rate a fifth of the pull is left, at most, that should be": lambda: (
         float(slope(with_adam(0.1, own=True)).abs().max()) / 0.1
     ),
+    # pushed, where nothing should push
+    "Without a penalty all 32 neurons stay": lambda: neurons_left(prox_group_lasso_, 1.0),
+    # zeros here and there, and no neuron that is all zero
+    "The group lasso by itself leaves fewer than half": lambda: neurons_left(prox_l1_, 0.1),
+    "And what is left explains nearly everything": missed_by_an_empty_network,
+    "Without its empty neurons the network computes the same": full_neurons_of_a_network_removed,
     "Every neuron that was pushed is empty": too_weak_a_push,
     "Without its empty neurons the model computes the same": other_neurons_removed,
     # a cut that cut nothing
