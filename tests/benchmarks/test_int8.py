@@ -1,6 +1,7 @@
 """Our 8-bit layer beside the float one and torchao's, in one run."""
 
 import copy
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def by_torchao(layer):
     return new
 
 
+def by_the_older_way(layer):
+    """torch's dynamic quantization of old, as people call it, where this torch still has it."""
+    old = torch.ao.quantization
+    if not hasattr(old, "quantize_dynamic"):
+        pytest.skip("this torch has no quantize_dynamic any more")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        return old.quantize_dynamic(nn.Sequential(copy.deepcopy(layer)), {nn.Linear})
+
+
 def relative_error(layer, exact, x):
     with torch.inference_mode():
         want = exact(x)
@@ -48,6 +59,25 @@ def test_int8_is_as_exact_as_torchao(inputs, outputs, rows):
     layer, x = nn.Linear(inputs, outputs).eval(), torch.randn(rows, inputs)
     ours = relative_error(quantize(layer, activations="dynamic"), layer, x)
     assert 0 < ours <= 1.1 * relative_error(by_torchao(layer), layer, x)
+
+
+@ROWS
+@WIDTHS
+def test_the_older_way_of_torch_loses_more(medians, inputs, outputs, rows):
+    """It is the quicker on most processors, and gives all inputs of a call one scale."""
+    layer, x = nn.Linear(inputs, outputs).eval(), torch.randn(rows, inputs)
+    rivals = {
+        "ours": quantize(layer, activations="dynamic"),
+        "float": layer,
+        "older": by_the_older_way(layer),
+    }
+    errors = {name: relative_error(rivals[name], layer, x) for name in ("ours", "older")}
+    seconds = medians({name: lambda model=model: model(x) for name, model in rivals.items()})
+    print(f"\n{inputs} -> {outputs}, {rows} rows: " + ", ".join(
+        f"{name} {seconds['float'] / seconds[name]:.2f} times as fast as float"
+        f" with an error of {errors[name]:.4f}" for name in errors
+    ))  # fmt: skip
+    assert errors["ours"] < errors["older"]
 
 
 @pytest.mark.usefixtures("integers")
