@@ -17,7 +17,7 @@ import numpy as np
 
 from costlab import catalog, results
 from costlab.catalog.records import MemoryPeak
-from costlab.estimate import validation
+from costlab.estimate import rules, validation
 from costlab.estimate.memory import training_memory
 from costlab.estimate.validation import Measured
 
@@ -90,12 +90,11 @@ def left_out(rows: list[Measured], key: str) -> dict[int, dict[str, float]]:
     for name in sorted({label(r) for r in rows}):
         others = [r for r in rows if label(r) != name and r.kept]
         known = fit(others)
-        rules = {"constant": validation.constant_mfu(others)}
-        rules["nearest"] = validation.nearest_row(others)
+        simple = {"constant": rules.constant_mfu(others), "nearest": rules.nearest_row(others)}
         for i, r in enumerate(rows):
             if label(r) == name:
                 found[i] = {"model": r.error(known)}
-                logs = {n: math.log(f(r) / r.row.tokens_per_s) for n, f in rules.items()}
+                logs = {n: math.log(f(r) / r.row.tokens_per_s) for n, f in simple.items()}
                 found[i] |= logs
     return found
 

@@ -1,6 +1,6 @@
 """What it would cost: size, time, memory, dollars and certainty, for any model on any machine.
 
-The closed forms are physics with few fitted constants; `book/validation.md` shows them beside every
+The closed forms are physics with few fitted constants; `notebooks/23_validation` shows them beside every
 published measurement. Nothing here imports torch.
 """
 
