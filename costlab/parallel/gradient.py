@@ -87,7 +87,7 @@ class ShardedModel(nn.Module):
         self._reduced = False
         if stage >= 2:
             for unit in units:
-                for p in unit.parameters:
+                for p in unit.parameters.values():
                     p.register_post_accumulate_grad_hook(lambda p, u=unit: self._arrived(u, p))
         if stage == 3:
             for block in dict.fromkeys(block for block, _ in units.values()):
@@ -188,7 +188,7 @@ class ShardedModel(nn.Module):
     def _arrived(self, unit: Unit, parameter: nn.Parameter) -> None:
         """Reduce what is complete as soon as it is, in one order on all ranks."""
         if not self._missing:
-            self._missing = {u: set(u.parameters) for u in reversed(self.units)}
+            self._missing = {u: set(u.parameters.values()) for u in reversed(self.units)}
             torch.autograd.Variable._execution_engine.queue_callback(self._finish)
         self._missing.get(unit, set()).discard(parameter)
         while self._missing and not self._missing[first := next(iter(self._missing))]:

@@ -24,6 +24,8 @@ class Unit:
     have one length, the last ones padded; with the greedy one each holds whole tensors.
 
     Attributes:
+        parameters: name -> parameter, in the order of `flat`.
+        cut: whether slices cut through tensors (the flat partition).
         flat: all values, of which the parameters are views; its storage may be emptied.
         shard: this rank's values: a view of `flat`, or a copy once `keep_shard_alone` was called.
         weight: what the optimizer updates: the shard without its padding. Where the model is in
@@ -32,16 +34,20 @@ class Unit:
     """
 
     def __init__(
-        self, name: str, parameters: list[nn.Parameter], slots: list[tuple[int, int]]
+        self,
+        name: str,
+        parameters: dict[str, nn.Parameter],
+        slots: list[tuple[int, int]],
+        *,
+        cut: bool,
     ) -> None:
-        self.name, self.parameters, self.slots = name, parameters, slots
-        self.rank, self.length = dist.get_rank(), sum(p.numel() for p in parameters)
+        self.name, self.parameters, self.slots, self.cut = name, parameters, slots, cut
+        self.rank, self.length = dist.get_rank(), sum(p.numel() for p in parameters.values())
         self.even = len({stop - start for start, stop in slots}) == 1
-        self.flat = torch.zeros(
-            slots[-1][1], dtype=parameters[0].dtype, device=parameters[0].device
-        )
+        first = next(iter(parameters.values()))
+        self.flat = torch.zeros(slots[-1][1], dtype=first.dtype, device=first.device)
         offset = 0
-        for p in parameters:
+        for p in parameters.values():
             place = self.flat[offset : offset + p.numel()].view_as(p)
             place.copy_(p.detach())
             p.data = place
@@ -64,7 +70,7 @@ class Unit:
     def reduce(self) -> None:
         """Average the parameters' gradients over ranks, add this rank's slice, free the rest."""
         bucket, offset = torch.zeros_like(self.flat), 0
-        for p in self.parameters:
+        for p in self.parameters.values():
             if p.grad is not None:
                 bucket[offset : offset + p.numel()] = p.grad.flatten()
             p.grad = None
@@ -99,6 +105,15 @@ class Unit:
         for rank, (start, stop) in enumerate(self.slots):
             if stop > start:
                 dist.broadcast(self.flat[start:stop], src=rank)
+
+    def by_name(self, shard: Tensor) -> dict[str, Tensor]:
+        """Parameter of this rank's slice -> its part of `shard`; only where nothing is cut."""
+        found, offset, (start, stop) = {}, 0, self.slots[self.rank]
+        for name, p in self.parameters.items():
+            if start <= offset < stop:
+                found[name] = shard[offset - start : offset - start + p.numel()]
+            offset += p.numel()
+        return found
 
     def free(self) -> None:
         """Give the memory of `flat` back; the slice is elsewhere."""
@@ -162,20 +177,22 @@ def units_of(
     model: nn.Module, groups: list[list[nn.Parameter]], *, partition: str
 ) -> dict[Unit, tuple[nn.Module, int]]:
     """Every unit of a model -> its block and its optimizer group, in the model's order."""
-    ranks, names = dist.get_world_size(), {m: n for n, m in model.named_modules()}
+    ranks, modules = dist.get_world_size(), {m: n for n, m in model.named_modules()}
+    names = {p: name for name, p in model.named_parameters()}
     index = {p: number for number, group in enumerate(groups) for p in group}
-    owners = greedy_owners(groups, ranks) if partition == "greedy" else {}
+    owners = greedy_owners(groups, ranks) if partition == "greedy" else None
     members: dict[tuple, list[nn.Parameter]] = {}
     for p, block in homes(model).items():
         members.setdefault((block, index[p], p.dtype), []).append(p)
     found = {}
     for (block, group, dtype), held in members.items():
-        name = f"{names[block] or 'model'}|{group}|{str(dtype).removeprefix('torch.')}"
+        name = f"{modules[block] or 'model'}|{group}|{str(dtype).removeprefix('torch.')}"
         slots = even_slots(sum(p.numel() for p in held), ranks)
-        if partition == "greedy":
+        if owners:
             held.sort(key=owners.get)
             slots = _whole_slots(held, owners, ranks)
-        found[Unit(name, held, slots)] = block, group
+        unit = Unit(name, {names[p]: p for p in held}, slots, cut=owners is None)
+        found[unit] = block, group
     return found
 
 
