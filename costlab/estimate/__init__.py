@@ -1,7 +1,7 @@
 """What it would cost: size, time, memory, dollars and certainty, for any model on any machine.
 
-The closed forms are physics with few fitted constants; `notebooks/23_validation` shows them beside every
-published measurement. Nothing here imports torch.
+The closed forms are physics with few fitted constants; `notebooks/23_validation` shows them beside
+every published measurement. Nothing here imports torch.
 """
 
 from costlab.estimate.cheapest import SearchResult, search
