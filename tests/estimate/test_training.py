@@ -181,6 +181,12 @@ def test_a_measured_machine_is_an_accelerator():
     assert "no price of laptop is known" in run.explain()
 
 
+def test_a_price_of_the_catalog_says_where_it_is_from_and_how_old_it_is():
+    assert "the median of" in training("gpt2", "h100-sxm").explain()
+    assert "days old" in training("gpt2", "l40").explain()
+    assert "device-hour" not in training("gpt2", "h100-sxm", price=2).explain()
+
+
 BAD = [
     ({"devices": 0}, "devices must be a whole number from 1"),
     ({"devices": -8}, "devices must be a whole number from 1"),
