@@ -8,6 +8,7 @@ import io
 import multiprocessing
 import os
 import platform
+import signal
 import sys
 import threading
 import time
@@ -120,6 +121,7 @@ def no_helper_left() -> Iterator[None]:
 def _work(plan: Plan, pipe: Connection) -> None:
     """What a started process does: hear the function, join the group, call, report."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who interrupts the parent hears from it alone
     with open(plan.stack, "w") as stack:
         left = max(0.1, plan.deadline - time.time() - GRACE / 2)
         faulthandler.dump_traceback_later(left, file=stack)
