@@ -181,7 +181,6 @@ def _check_alike(model: nn.Module) -> None:
             raise ValueError(f"model must be the same on all ranks; 0 and {rank} differ in {what}")
 
 
-@torch.no_grad()
 def disagreement(model: nn.Module) -> float:
     """The largest difference between two ranks in any parameter: 0 as long as all is well.
 

@@ -96,7 +96,7 @@ def five_steps(model: nn.Module, batches: list[Tensor], scheme: str) -> dict:
     those of the ranks lie apart.
     """
     wrapped = WRAPS[scheme](model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for windows in batches:
         loss = loss_on(wrapped, share(windows))
         loss.backward()

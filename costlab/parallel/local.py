@@ -48,16 +48,15 @@ class LocalSGD:
         self.meet()
         return True
 
-    @torch.no_grad()
     def meet(self) -> None:
         """Average the way gone since the last meeting, step along it, and start from there."""
         for common, local in zip(self.common, self.local):
-            common.grad = (common - local) / dist.get_world_size()
+            common.grad = (common - local.detach()) / dist.get_world_size()
             dist.all_reduce(common.grad)
         self.outer.step()
         self.outer.zero_grad()
         for common, local in zip(self.common, self.local):
-            local.copy_(common)
+            local.detach().copy_(common)
 
 
 def _check(model: nn.Module, every: int, outer_lr: float, outer_momentum: float) -> None:
