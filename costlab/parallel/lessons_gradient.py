@@ -46,12 +46,23 @@ def adamw(model: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), lr=LR)
 
 
-def alone(text: Tensor, steps: int) -> Tensor:
-    """All weights of the book's model, end to end, after training in one process."""
-    model = load_model().train()
+def learner(dtype: torch.dtype = torch.float64) -> LanguageModel:
+    """The book's model, to be trained; in float64, so that the order of additions is not seen."""
+    return load_model().to(dtype).train()
+
+
+def alone(
+    text: Tensor, steps: int, *, dtype: torch.dtype = torch.float64, parts: int = 1
+) -> Tensor:
+    """All weights of the book's model, end to end, after training in one process.
+
+    parts: into which each batch is split, whose gradients add up to the same but for rounding.
+    """
+    model = learner(dtype)
     optimizer = adamw(model)
     for step in range(steps):
-        loss_on(model, windows(text, step)).backward()
+        for part in windows(text, step).chunk(parts):
+            (loss_on(model, part) / parts).backward()
         optimizer.step()
         optimizer.zero_grad()
     return parameters_to_vector(model.parameters()).detach()
@@ -59,7 +70,7 @@ def alone(text: Tensor, steps: int) -> Tensor:
 
 def in_slices(text: Tensor, steps: int, reduced: bool = True) -> Tensor:
     """The same from scratch: each rank updates its slice. Not `reduced` is a mistake to look at."""
-    model = load_model().train()
+    model = learner()
     rank, ranks = dist.get_rank(), dist.get_world_size()
     weights = parameters_to_vector(model.parameters()).detach()
     mine = nn.Parameter(weights.chunk(ranks)[rank].clone())
@@ -95,7 +106,7 @@ def compare_schemes(text: Tensor, names: list[str], steps: int, expected: Tensor
 
 
 def _run(text: Tensor, name: str, steps: int, expected: Tensor) -> Run:
-    net, optimizer, held, whole = _scheme(name, load_model().train())
+    net, optimizer, held, whole = _scheme(name, learner())
     times = []
     for step in range(steps):
         start = time.perf_counter()
@@ -121,7 +132,7 @@ def _scheme(name: str, model: nn.Module) -> tuple[nn.Module, object, Callable, C
         net = fully_shard(model)
         optimizer = inner = adamw(net)  # after sharding: before, it would hold the old tensors
     else:
-        net = DistributedDataParallel(model, broadcast_buffers=False)  # they are constants
+        net = DistributedDataParallel(model)
         optimizer = inner = adamw(model)
     if name == "zero":
         optimizer = ZeroRedundancyOptimizer(model.parameters(), torch.optim.AdamW, lr=LR)
@@ -213,7 +224,7 @@ def train_with_checkpoints(
 
     dies_at: the step in which rank 1 is killed, if this training has not been killed there before.
     """
-    model = load_model().train()
+    model = learner(torch.float32)
     ours = shard_gradients(model, adamw(model), stage=2)
     first, killed, times, saves = load_checkpoint(ours, folder), Path(folder) / "killed", [], []
     for step in range(first, steps):
