@@ -1,4 +1,4 @@
-"""Write `rise_alone(weight, mean, deviation)`: by how much the error of a layer rises, half the mean
+"""Write `rise_alone(weight, mean, deviation)`: how much the error of a layer rises, half the mean
 of the squared change of an output, when one weight goes and the others stay. Over a text, the input
 of this weight has the given mean and standard deviation.
 
