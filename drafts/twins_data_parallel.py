@@ -189,17 +189,17 @@ TWINS = {
     "torch's DistributedDataParallel sends as much": lambda: (
         reduced(times=1, dtype=torch.float16) - reduced(times=1)
     ),
-    "Ours keeps more than half of torch's pace, whoever else computes here": pace_with_a_pause,
+    "Ours keeps more than half of the pace of torch's": pace_with_a_pause,
     # models that have not learned
     "What windows agree on is lost in noise as the model learns": lambda: shares()[1] / shares()[0],
-    "The critical batch grows many times while the model learns": growth_without_learning,
+    "The critical batch grows more than a hundredfold in training": growth_without_learning,
     "Meeting at every 16th step sends a sixteenth of the bytes": lambda: meetings_at_every_step(1),
     # a network of a tenth of the bandwidth
-    "With a fixed batch, 512 accelerators compute nine tenths of the time": lambda: busy(
+    "With the batch fixed, 512 compute nine tenths of the time": lambda: busy(
         512, 4e6, bandwidth=5e9
     ),
     # a batch that grows with the machines
-    "With a fixed batch, 16,384 compute less than a tenth of the time": lambda: busy(
+    "With the batch fixed, 16,384 compute less than a tenth of it": lambda: busy(
         16384, 4e6 * 16384 / 512
     ),
     # the hook averages the gradient

@@ -110,12 +110,17 @@ def five_steps(model: nn.Module, batches: list[Tensor], scheme: str) -> dict:
 
 
 def every_scheme(model: nn.Module, batches: list[Tensor]) -> dict[str, dict]:
-    """`five_steps` under each scheme, from the same weights."""
+    """`five_steps` under each scheme, from the same weights, in 64 bits.
+
+    AdamW divides a gradient by its own size: in 32 bits, where one is nothing but rounding error,
+    that makes whole steps of it, and not the same ones in another order of summation.
+    """
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = {}
     for scheme in WRAPS:
         fresh = LanguageModel(model.config)
         fresh.load_state_dict(state)
+        fresh.double()
         found[scheme] = five_steps(fresh, batches, scheme)
     return found
 
