@@ -30,7 +30,7 @@ from costlab.parallel.compression import TopK
 from costlab.parallel.counting import count_collectives
 from costlab.parallel.gradient import held_bytes, shard_gradients
 
-BATCH, CONTEXT, LR = 4, 64, 1e-4
+BATCH, CONTEXT, LR = 4, 32, 1e-4
 SMALL = Config(width=64, layers=2, heads=4, kv_heads=2, head_dim=16, ffn=128, context=CONTEXT)
 
 
@@ -159,6 +159,11 @@ def _vector(model: nn.Module) -> Tensor:
 def _all_of(ours: nn.Module) -> Tensor:
     with ours.gathered() as model:
         return _vector(model)
+
+
+def mistakes(text: Tensor, steps: int) -> tuple[Tensor, float]:
+    """Weights after training from unreduced gradients; and what `optimizer_first` gives."""
+    return in_slices(text, steps, reduced=False), optimizer_first(text)
 
 
 def optimizer_first(text: Tensor) -> float:
