@@ -79,7 +79,7 @@ def load_checkpoint(sharded: ShardedModel, folder: str | Path) -> int:
 
 def complete(folder: str | Path) -> list[Path]:
     """The checkpoints in a folder that were finished, oldest first; `whole` tells damaged ones."""
-    return sorted(p for p in Path(folder).glob("step_*") if p.suffix != ".part")
+    return sorted(p for p in Path(folder).glob("step_*") if not p.suffix)
 
 
 def whole(path: Path) -> bool:
@@ -123,7 +123,7 @@ def _publish(draft: Path, final: Path, about: dict) -> None:
 
 def _remove(path: Path) -> None:
     """Take the name away first: what is half removed must not look like a checkpoint."""
-    gone = path.with_suffix(".part")
+    gone = path.with_suffix(".old")
     shutil.rmtree(gone, ignore_errors=True)
     os.replace(path, gone)
     shutil.rmtree(gone)
