@@ -180,6 +180,14 @@ def bits_won_without_learning() -> float:
     return bits_of(cut) - bits_of(healed)
 
 
+def more_cut_than_zeroed() -> float:
+    """Shares gone where most neurons are cut, less where few weights are zeroed."""
+    whole, cut = numbers(digit_net()), costlab.shear(digit_net(), fraction=0.75, score="weight")
+    zeroed = costlab.prune(digit_net(), sparsity=0.25)
+    left = sum(int(p.count_nonzero()) for p in zeroed.parameters())
+    return (left - numbers(cut)) / whole
+
+
 def step_time(*, masked: bool) -> float:
     """Of one layer and one row: the mask multiplied in, or three outputs in four cut off."""
     weight, row = torch.randn(1024, 1024), torch.randn(1, 1024)
@@ -245,12 +253,13 @@ TWINS = {
         stored(costlab.shear(digit_net(), fraction=0.5, score="weight")) - stored(digit_net())
     ),
     "In a sparse file they take less room than the cut model": zeros_stored_whole,
-    "Fewer weights gone as whole neurons, and more quality lost": same_neurons_zeroed,
+    "At each step the cut removes fewer weights than the zeros do": more_cut_than_zeroed,
+    "And it loses more quality": same_neurons_zeroed,
     "Twenty steps of healing win back quality, for both": bits_won_without_learning,
     "And more of it for the cut model, which had lost more": bits_won_without_learning,
     "Healed alike, the zeros are still ahead": same_neurons_zeroed,
     "Under torch's masks a step takes longer than unpruned": lambda: step_time(masked=False),
-    "Neurons cut off do make it faster": lambda: step_time(masked=True),
+    "With neurons cut off, the model scores text faster": lambda: 1 / step_time(masked=True),
     "As many zeros by torch as by the book": zeros_beyond_the_share,
     "They cost the same quality, to a hundredth of a bit": bits_apart_at_random,
     "The cut model takes less than two thirds of the memory": lambda: (
