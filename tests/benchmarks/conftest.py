@@ -1,7 +1,7 @@
 """Times in alternation: what disturbs the machine disturbs every rival."""
 
 import statistics
-from time import perf_counter
+from time import perf_counter, process_time
 
 import pytest
 import torch
@@ -32,3 +32,18 @@ def medians():
         return {name: statistics.median(found) for name, found in times.items()}
 
     return measure
+
+
+@pytest.fixture
+def seconds():
+    """Processor time on one thread: what else runs on the machine does not count."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def measure(work):
+        start = process_time()
+        work()
+        return process_time() - start
+
+    yield measure
+    torch.set_num_threads(before)

@@ -1,7 +1,5 @@
 """What GPTQ on the book's model takes, beside what runs in the same minutes."""
 
-from time import process_time
-
 import pytest
 import torch
 
@@ -10,21 +8,6 @@ from costlab.calibration import calibration_batches
 from costlab.compress.quantization import quantize
 
 pytestmark = pytest.mark.soak
-
-
-@pytest.fixture
-def seconds():
-    """Processor time on one thread: what else runs on the machine does not count."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def measure(work):
-        start = process_time()
-        work()
-        return process_time() - start
-
-    yield measure
-    torch.set_num_threads(before)
 
 
 def test_gptq_takes_less_than_a_dozen_passes_over_its_text(seconds):
