@@ -73,7 +73,7 @@ STEPS = Exercise(
 
 OFF = Exercise(
     signature="off(first, rows_first, second, rows_second)",
-    cases=[(1.0, 16, 3.0, 16), (1.0, 16, 3.0, 8), (2.0, 1, 0.0, 31), (-1.0, 10, 5.0, 30)],
+    cases=[(1.0, 16, 3.0, 8), (1.0, 16, 3.0, 16), (2.0, 1, 0.0, 31), (-1.0, 10, 5.0, 30)],
     mistakes=[
         (
             lambda g, m, h, n: (g + h) / 2,

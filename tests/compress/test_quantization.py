@@ -479,7 +479,9 @@ def test_encoders_of_torch_call_the_new_layers(kind, method, options):
     with torch.inference_mode():
         shortcut, y = model(x), new(x)
     slow = new(x).detach()  # with gradients, torch calls the layers in any case
-    torch.testing.assert_close(y, slow)
+    # a last digit of attention, which may run by another kernel, decides codes of the inputs
+    loose = {"rtol": 0, "atol": 0.01} if "activations" in options else {}
+    torch.testing.assert_close(y, slow, **loose)
     assert 0.005 < (y - shortcut).norm() / shortcut.norm() < 0.2
 
 

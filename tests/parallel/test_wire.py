@@ -59,7 +59,6 @@ def test_bytes_on_the_wire_are_within_five_percent_of_theory(wire, scheme, round
     assert wire[str(ranks)][scheme] == pytest.approx(ranks * each, rel=0.05)
 
 
-def test_gloo_s_reduce_scatter_is_within_five_percent_of_theory(wire):
-    for ranks in (2, 4):
-        each = 4 * NUMBERS * (ranks - 1) / ranks
-        assert wire[str(ranks)]["reduce_scatter"] == pytest.approx(ranks * each, rel=0.05)
+def test_gloo_s_reduce_scatter_sends_twice_what_theory_says_to_two_ranks(wire):
+    """As much as an all-reduce: half of what it sends is of no use. NCCL's is not like that."""
+    assert wire["2"]["reduce_scatter"] == pytest.approx(wire["2"]["all_reduce"], rel=0.05)
