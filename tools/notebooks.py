@@ -139,7 +139,7 @@ def execute(path: Path) -> bool:
             resources={"metadata": {"path": folder}},
         )
         try:
-            client.execute(env={**os.environ, "TQDM_DISABLE": "1"})
+            client.execute(env={"OMP_NUM_THREADS": "1", **os.environ, "TQDM_DISABLE": "1"})
         except (CellExecutionError, RuntimeError, TimeoutError) as error:
             print(f"{path.name}: {error}\n{path.name} is left as it was.", file=sys.stderr)
             return False
@@ -167,6 +167,7 @@ def check(path: Path, python: Path, lax: bool) -> bool:
         keep = [key for key in os.environ if not key.startswith(("PYTHONPATH", "PYTEST_"))]
         environment = {key: os.environ[key] for key in keep}
         environment |= {"TQDM_DISABLE": "1", "COSTLAB_RUN_OUTPUTS": str(run_outputs())}
+        environment.setdefault("OMP_NUM_THREADS", "1")  # as the outputs were made
         print(path.name, flush=True)
         return subprocess.run(command, cwd=place, env=environment).returncode == 0
 
