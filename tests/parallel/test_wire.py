@@ -60,5 +60,5 @@ def test_bytes_on_the_wire_are_within_five_percent_of_theory(wire, scheme, round
 
 
 def test_gloo_s_reduce_scatter_sends_twice_what_theory_says_to_two_ranks(wire):
-    """As much as an all-reduce: half of what it sends is of no use. NCCL's is not like that."""
+    """As much as an all-reduce of the same tensor: what is counted as payload is half of it."""
     assert wire["2"]["reduce_scatter"] == pytest.approx(wire["2"]["all_reduce"], rel=0.05)
