@@ -564,6 +564,35 @@ def test_check_passes_fails_and_keeps_the_run(tmp_path):
     assert lax.returncode == 0, lax.stdout
 
 
+def test_only_a_noisy_claim_that_fails_is_tried_again(tmp_path):
+    mark = tmp_path / "been here"
+    once = f"from pathlib import Path; p = Path({str(mark)!r}); slow = p.exists(); p.touch()"
+    use = "from costlab import claim"
+    small(tmp_path, "01_unlucky", use, f"{once}\nclaim('Quicker', 1.0 + slow, '>', 1.5, noise=0.1)")
+    small(tmp_path, "02_false", use, "claim('Always the same', 1.0, '>', 1.5)")
+    kept = {"COSTLAB_RUN_OUTPUTS": str(tmp_path / "kept")}
+    result = command(tmp_path, "--check", "--lax", "--python", sys.executable, **kept)
+    assert result.returncode == 1
+    assert result.stdout.count("once more") == 1
+    assert result.stdout.rindex("01_unlucky") < result.stdout.index("02_false")
+
+
+@pytest.mark.parametrize(
+    ("failures", "again"),
+    [
+        (["claim does not hold: Quick [1 &gt; 2 (noise 0.1)]"], True),
+        (["claim does not hold: Quick [1 &gt; 2]"], False),
+        (["claim does not hold: Quick [1 &gt; 2 (noise 0.1)]", "ZeroDivisionError"], False),
+        ([], False),
+    ],
+)
+def test_all_failures_must_be_noisy_claims(tmp_path, failures, again):
+    cases = "".join(f"<testcase><failure>{text}</failure></testcase>" for text in failures)
+    report = tmp_path / "report.xml"
+    report.write_text(f"<testsuites><testsuite>{cases}<testcase/></testsuite></testsuites>")
+    assert notebooks.only_noisy_claims(report) is again
+
+
 def test_execute_saves_outputs_and_leaves_a_failing_notebook_alone(tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 
@@ -38,6 +39,7 @@ BLOCK = re.compile(r"<!-- (question|solution): (\S+) -->\n.*?<!-- end of \1 -->"
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 VOLATILE = {"execution", "ExecuteTime", "collapsed", "colab", "id", "outputId", "trusted"}
+NOISY = re.compile(r"claim does not hold: [^]]*\(noise ")
 LIMIT_S = 600  # a cell that runs longer hangs; the budget of a whole notebook is 90 s
 
 
@@ -150,8 +152,38 @@ def execute(path: Path) -> bool:
 
 
 def check(path: Path, python: Path, lax: bool) -> bool:
+    """Run one notebook under nbval; twice where a claim about a noisy figure alone has failed.
+
+    A claim with `noise` is about one draw of a timing on a machine that others use. It must hold in
+    one of two runs; anything else that fails, fails at once.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        passed = check_once(path, python, lax, report)
+        if not passed and only_noisy_claims(report):
+            print(f"{path.name}: claims on noisy figures alone did not hold; once more", flush=True)
+            passed = check_once(path, python, lax, report)
+        if path.parent == FOLDER and report.exists():
+            REPORTS.mkdir(parents=True, exist_ok=True)
+            shutil.copy(report, REPORTS / f"notebook-{path.stem}.xml")
+    return passed
+
+
+def only_noisy_claims(report: Path) -> bool:
+    """Whether all failures in a report of nbval are claims that state their noise."""
+    if not report.exists():
+        return False
+    cases = ElementTree.parse(report).iter("testcase")
+    failed = [
+        part.text or "" for case in cases for part in case if part.tag in ("failure", "error")
+    ]
+    return bool(failed) and all(NOISY.search(text) for text in failed)
+
+
+def check_once(path: Path, python: Path, lax: bool, report: Path) -> bool:
     """Run one notebook under nbval in its own empty folder, with the given interpreter."""
     (run_outputs() / path.name).unlink(missing_ok=True)
+    report.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "pytest.ini").write_text("[pytest]\n")
@@ -161,9 +193,7 @@ def check(path: Path, python: Path, lax: bool) -> bool:
         command = [str(python), "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
         command += ["--nbval-lax" if lax else "--nbval", "--nbval-current-env"]
         command += [f"--nbval-cell-timeout={LIMIT_S}", f"--nbval-sanitize-with={SANITIZE}"]
-        if path.parent == FOLDER:
-            command += [f"--junitxml={REPORTS / f'notebook-{path.stem}.xml'}"]
-        command += [f"run/{path.name}"]
+        command += [f"--junitxml={report}", f"run/{path.name}"]
         keep = [key for key in os.environ if not key.startswith(("PYTHONPATH", "PYTEST_"))]
         environment = {key: os.environ[key] for key in keep}
         environment |= {"TQDM_DISABLE": "1", "COSTLAB_RUN_OUTPUTS": str(run_outputs())}

@@ -116,7 +116,7 @@ TWINS = {
     ),
     "A fifth of the weights can go for less than a twentieth of a bit": lambda: lost(100.0),
     "The same model, clipped well past half, loses more than half a bit": lambda: lost(0.0),
-    "Half of the weights zero, stored with indices, is no faster": lambda: smaller(0.5),
+    "Half of the weights zero, stored with indices, do not halve the time": lambda: smaller(0.5),
     "Nine zeros in ten do not halve the time of a dense product": lambda: smaller(0.9),
     "Clipped and stored as usual, the model takes as many bytes": bf16_against_float32,
     # clipping that found nothing to clip
