@@ -39,22 +39,29 @@ class QuantizedKVCache(KVCache):
         return sum(t.shape[1] * t.shape[3] * t.element_size() for t in held)
 
     def _append(self, store: dict[int, tuple[Tensor, Tensor]], layer: int, new: Tensor) -> Tensor:
-        shape, rows = new.shape[:3], new.flatten(0, 2)
-        grid = fit_grid(rows, bits=self.bits)
-        parts = pack(grid.encode(rows), self.bits).view(*shape, -1), grid.scale.view(*shape, 1)
+        parts = encode(new, self.bits)
         if layer not in store:
-            room = (*shape[:2], self.capacity)
+            room = (*new.shape[:2], self.capacity)
             store[layer] = tuple(part.new_empty(*room, part.shape[3]) for part in parts)
-        end = self.length + shape[2]
+        end = self.length + new.shape[2]
         for held, part in zip(store[layer], parts):
             held[:, :, self.length : end] = part
-        codes, scale = (held[:, :, :end] for held in store[layer])
-        return self._floats(codes, scale, new)
+        return decode(tuple(held[:, :, :end] for held in store[layer]), self.bits, new)
 
-    def _floats(self, codes: Tensor, scale: Tensor, like: Tensor) -> Tensor:
-        """What the codes stand for, in the shape of heads and kind of number of `like`."""
-        codes = unpack(codes.flatten(0, 2), self.bits, like.shape[3])
-        scale = scale.reshape(-1, 1)
-        none = torch.zeros_like(scale, dtype=torch.int8)
-        values = Grid(self.bits, scale, none).decode(codes)
-        return values.view(*like.shape[:2], -1, like.shape[3]).to(like.dtype)
+
+def encode(vectors: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Codes (…, bytes) of vectors (…, head_dim), packed, and a scale (…, 1) for each of them."""
+    rows = vectors.flatten(0, -2)
+    grid = fit_grid(rows, bits=bits)
+    shape = vectors.shape[:-1]
+    return pack(grid.encode(rows), bits).view(*shape, -1), grid.scale.view(*shape, 1)
+
+
+def decode(parts: tuple[Tensor, Tensor], bits: int, like: Tensor) -> Tensor:
+    """What codes and scales stand for, with the head_dim and the kind of number of `like`."""
+    codes, scale = parts
+    flat = scale.reshape(-1, 1)
+    none = torch.zeros_like(flat, dtype=torch.int8)
+    rows = unpack(codes.flatten(0, -2), bits, like.shape[-1])
+    values = Grid(bits, flat, none).decode(rows)
+    return values.view(*codes.shape[:-1], -1).to(like.dtype)

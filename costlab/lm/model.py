@@ -92,6 +92,21 @@ class KVCache:
         self.values[layer][:, :, self.length : end] = values
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
+    def positions(self, new: int) -> slice | Tensor:
+        """Positions of the `new` tokens to come: a slice, or (batch, 1, new) if rows differ."""
+        return slice(self.length, self.length + new)
+
+    def mask(self, new: int, device: torch.device) -> Tensor | None:
+        """What each new position sees: bool (new, all), or None where causal order says it all."""
+        if new == 1 or not self.length:
+            return None
+        end = self.length + new  # is_causal would align top left
+        return torch.ones(new, end, dtype=torch.bool, device=device).tril(self.length)
+
+    def advance(self, new: int) -> None:
+        """Count `new` tokens as stored, after all layers have appended them."""
+        self.length += new
+
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair of coordinates of x (..., positions, head_dim) by its position's angle."""
@@ -121,14 +136,13 @@ class Attention(nn.Module):
         )
         angles = tuple(a.to(q.dtype) for a in angles)  # under autocast attention stays in bf16
         q, k = rotate(q, *angles), rotate(k, *angles)
+        mask, new = None, q.shape[2]
         if cache is not None:
             k, v = cache.append(layer, k, v)
-        new, all_ = q.shape[2], k.shape[2]
-        mask = None
-        if 1 < new < all_:  # new positions behind cached ones: is_causal would align top left
-            mask = torch.ones(new, all_, dtype=torch.bool, device=x.device).tril(all_ - new)
+            mask = cache.mask(new, x.device)
+        causal = mask is None and new == k.shape[2] > 1
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=new == all_ > 1, enable_gqa=q.shape[1] != k.shape[1]
+            q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1]
         )
         return self.o_proj(y.transpose(1, 2).flatten(-2))
 
@@ -214,9 +228,10 @@ class LanguageModel(nn.Module):
         if cache is not None and end > cache.capacity:
             raise ValueError(f"tokens reach position {end}, the cache holds {cache.capacity}")
         x = self.model.embed_tokens(tokens)
-        angles = self.cos[start:end], self.sin[start:end]
+        at = slice(start, end) if cache is None else cache.positions(tokens.shape[1])
+        angles = self.cos[at], self.sin[at]
         for layer, block in enumerate(self.model.layers):
             x = block(x, angles, cache, layer)
         if cache is not None:
-            cache.length = end
+            cache.advance(tokens.shape[1])
         return self.lm_head(self.model.norm(x))
