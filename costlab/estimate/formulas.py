@@ -1,9 +1,9 @@
 """Closed forms as data: one JSON of expressions that Python and a page's script evaluate alike.
 
 `formulas.json` holds, for each formula, its inputs and named steps. An expression is made of
-numbers, names, + - * / **, brackets, and min, max, ceil: nothing else is accepted, so reading a
-file cannot run a stranger's code, and JavaScript reads the same text once min, max and ceil are
-taken from Math. The estimates of this package call these very expressions, so that a calculator in
+numbers, names, + - * / **, brackets, and min, max, ceil, floor, log2: nothing else is accepted, so
+reading a file cannot run a stranger's code, and JavaScript reads the same text once these are taken
+from Math. The estimates of this package call these very expressions, so that a calculator in
 a page is never a second model. Taught in: notebooks/02_compute.ipynb.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 
-_CALLS = {"min": min, "max": max, "ceil": math.ceil}
+_CALLS = {"min": min, "max": max, "ceil": math.ceil, "floor": math.floor, "log2": math.log2}
+_CALLED = "min, max, ceil, floor and log2"
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub)
 _NODES = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Load, ast.Constant)
 
@@ -30,13 +31,12 @@ def check(expression: str) -> set[str]:
         number = not isinstance(node, ast.Constant) or type(node.value) in (int, float)
         if not isinstance(node, _NODES + _OPERATORS) or not number:
             raise ValueError(
-                f"expression may hold numbers, names, + - * / **, min, max and ceil, "
-                f"got {expression!r}."
+                f"expression may hold numbers, names, + - * / **, {_CALLED}, got {expression!r}."
             )
         if isinstance(node, ast.Call):
             named = isinstance(node.func, ast.Name) and node.func.id in _CALLS
             if not named or node.keywords:
-                raise ValueError(f"expression may call min, max and ceil, got {expression!r}.")
+                raise ValueError(f"expression may call {_CALLED}, got {expression!r}.")
         if isinstance(node, ast.Name):
             names.add(node.id)
     return names - set(_CALLS)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from costlab.estimate.checks import number, whole
 from costlab.estimate.devices import Accelerator, resolve_accelerator
+from costlab.estimate.formulas import formula
 from costlab.estimate.rental import price_per_hour
 from costlab.estimate.serve_queue import Load, Point, at_work
 from costlab.estimate.serve_record import ServingEstimate
@@ -132,9 +133,11 @@ def _record(point: Point, devices: int, load: Load, price: float | None) -> Serv
     decode = load.generate * point.step / max(point.batch, 1.0)
     read = point.prefill / replica.pipeline
     written = rate * load.generate
-    dollars = None if price is None else price * devices / 3600 / rate  # a request
+    paid = None if price is None else formula("serving_dollars")(
+        price=price, devices=devices, rate=rate, generate=load.generate
+    )  # fmt: skip
     share = read / (read + decode)
-    million = lambda part, tokens: None if dollars is None else dollars * part / tokens * 1e6  # noqa: E731
+    million = lambda part, tokens: paid and paid["per_request"] * part / tokens * 1e6  # noqa: E731
     held = replica.cache_bytes(load.context) * max(point.batch, 1.0) / busy
     return ServingEstimate(
         model=replica.model.name,
@@ -164,7 +167,7 @@ def _record(point: Point, devices: int, load: Load, price: float | None) -> Serv
         keeps_promise=point.kept and fits,
         arrivals=load.rate is not None,
         price=price,
-        dollars_per_million_tokens=million(1.0, load.generate),
+        dollars_per_million_tokens=paid and paid["per_million_tokens"],
         dollars_per_million_input=million(share, load.prompt),
         dollars_per_million_output=million(1 - share, load.generate),
         parts=replica.step_parts(point.batch, load.context) | {"prefill": point.prefill},

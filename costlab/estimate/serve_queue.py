@@ -95,7 +95,12 @@ class _Layout:
 
     def rate(self, batch: float, step: float) -> float:
         """Requests per second with `batch` sequences under way."""
-        return batch / (batch * self.each + self.load.generate * step)
+        return self._under_way(batch, step)["rate"]
+
+    def _under_way(self, batch: float, step: float) -> dict[str, float]:
+        return formula("under_way")(
+            batch=batch, step=step, each=self.each, generate=self.load.generate, places=self.places
+        )
 
     @cached_property
     def most(self) -> float:
@@ -134,17 +139,14 @@ class _Layout:
     def open(self, batch: float) -> Point:
         """Requests arrive at random, at the rate that keeps `batch` under way on average."""
         step = self.replica.step(batch, self.load.context)
-        rate = self.rate(batch, step)
-        left = 1 - min(rate * self.each, 0.999999)  # of the time, for decoding
-        tpot = step / left
-        crowd = min(batch + 1.645 * batch**0.5, max(self.places, batch))  # p95 of a Poisson
-        tpot_p95 = self.replica.step(crowd, self.load.context) / left
+        at = self._under_way(batch, step)  # `left` is for decoding, `crowd` the p95 of a Poisson
+        tpot_p95 = self.replica.step(at["crowd"], self.load.context) / at["left"]
         wait = formula("waiting")(
-            rate=rate, prefill=self.each, stay=self.load.generate * tpot, places=self.places,
-            load=rate / self.most,
+            **at, prefill=self.each, places=self.places, load=at["rate"] / self.most,
+            read=self.prefill, step=step,
         )  # fmt: skip
-        ttft, ttft_p95 = (self.prefill + 1.5 * step + wait[k] for k in ("mean", "p95"))
-        return self._point(batch, step, rate, self.most, (ttft, tpot, ttft_p95, tpot_p95))
+        times = (wait["ttft"], at["tpot"], wait["ttft_p95"], tpot_p95)
+        return self._point(batch, step, at["rate"], self.most, times)
 
     def _point(self, batch, step, rate, most, times, used=None) -> Point:
         limits = (self.load.slo_ttft, self.load.slo_tpot)

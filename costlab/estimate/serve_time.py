@@ -2,8 +2,10 @@
 
 A decoding step reads every weight that its tokens use, once, and every cache, sequence by sequence;
 it is as slow as the slower of reading and multiplying, plus the exchanges of tensor parallelism and
-a fixed time a layer. Reading a prompt is multiplying. The expressions are in `formulas.json`, the
-few fitted coefficients in `serving_constants.json` (`experiments/serving_model.py` fits them).
+a fixed time a layer. Reading a prompt is multiplying. Weights of 4.5 bits or less carry half a bit
+more for the scales of their groups (8 bits for 16 weights, as in NVFP4, 16 for 32, and the like),
+and an embedding is kept in 16 bits or more. The expressions are in `formulas.json`, the few fitted
+coefficients in `serving_constants.json` (`experiments/serving_model.py` fits them).
 Taught in: notebooks/17_serving.ipynb.
 """
 
@@ -18,8 +20,6 @@ from costlab.estimate.formulas import formula
 from costlab.estimate.transformer import Transformer
 
 GIB = 2**30
-NARROW = 4.5  # bits below which a weight carries a scale for its group
-SCALE_BITS = 0.5  # 8 bits for 16 weights (NVFP4), 16 for 32, and the like
 # The arithmetic that weights of so many bits are multiplied in, best first.
 _ARITHMETIC = (
     (4.5, ("fp4", "bf16", "fp16", "fp32")),
@@ -69,6 +69,14 @@ def matmul_share(chip: Accelerator, known: Mapping[str, float]) -> float:
     return min(known["usual_share"], limit)
 
 
+def kv_limit(model: Transformer) -> int:
+    """Devices over which a cache can be split, at the most: by heads, none of which is cut in two.
+
+    Engines split the sequences instead where heads are few: latent attention, experts.
+    """
+    return 10**9 if model.latent or model.moe_layers else model.kv_heads
+
+
 @dataclass(frozen=True)
 class Replica:
     """One copy of `model` on `tensor` x `pipeline` devices; all times are of the whole copy."""
@@ -88,45 +96,38 @@ class Replica:
 
     # --- bytes
 
+    def _memory(self, tokens: float = 1.0, batch: float = 0.0) -> dict[str, float]:
+        """Every step of the formula `serving_memory` for sequences of `tokens` positions."""
+        m, chip, known = self.model, self.chip, self._known
+        return formula("serving_memory")(
+            params=m.params, embedding_params=m.embedding_params, kv_values=m.kv_values,
+            weight_bits=self.weight_bits, kv_bits=self.kv_bits, kv_limit=kv_limit(m),
+            attended=m.attended(tokens), batch=batch, tensor=self.tensor, pipeline=self.pipeline,
+            memory_gib=chip.memory_gib, memory_share=known["memory_share"],
+            workspace_gib=0.0 if chip.measured else known["workspace_gib"],
+        )  # fmt: skip
+
     @cached_property
     def bits(self) -> float:
         """Bits a weight, scales of its group included."""
-        return self.weight_bits + (SCALE_BITS if self.weight_bits <= NARROW else 0)
+        return self._memory()["bits"]
 
     @cached_property
     def weight_bytes(self) -> float:
         """Bytes of all weights; the embedding is kept in 16 bits or more."""
-        m = self.model
-        wide = m.embedding_params * max(self.bits, 16)
-        return (wide + (m.params - m.embedding_params) * self.bits) / 8
+        return self._memory()["weight_bytes"]
 
     def cache_bytes(self, tokens: float) -> float:
         """Bytes of the cache of one sequence, over all devices, copies included."""
-        return self.model.kv_bytes(tokens, self.kv_bits) * self.tensor / self._shards
-
-    @cached_property
-    def _shards(self) -> int:
-        """Devices over which a cache is split: by heads, none of which is cut in two.
-
-        Engines split the sequences instead where heads are few: latent attention, experts.
-        """
-        m = self.model
-        return self.tensor if m.latent or m.moe_layers else min(self.tensor, m.kv_heads)
+        return self._memory(tokens)["cache_bytes"]
 
     def capacity(self, tokens: float) -> float:
         """Sequences of `tokens` positions that have room; below 1, the model is too big."""
-        usable = self._known["memory_share"] * self.chip.memory_gib * GIB - self._workspace
-        return (usable * self.devices - self.weight_bytes) / self.cache_bytes(tokens)
-
-    @property
-    def _workspace(self) -> float:
-        return self._known["workspace_gib"] * GIB * (0 if self.chip.measured else 1)
+        return self._memory(tokens)["capacity"]
 
     def memory(self, batch: float, tokens: float) -> float:
         """Bytes on each device with `batch` sequences of `tokens` positions."""
-        return (self.weight_bytes + batch * self.cache_bytes(tokens)) / self.devices + (
-            self._workspace
-        )
+        return self._memory(tokens, batch)["device_bytes"]
 
     # --- seconds
 
@@ -159,7 +160,7 @@ class Replica:
             "inner": m.experts_active * m.expert_ffn + m.shared_ffn if m.moe_layers else m.ffn,
             "weight_bytes": self.bits / 8,
             "kv_bytes": m.kv_values * self.kv_bits / 8,
-            "kv_shards": self._shards,
+            "kv_shards": self._memory()["kv_shards"],
             "attention_flops": m.attention_flops,
             "peak": chip.tflops[name] * 1e12 * share * narrow * known["matmul_share"],
             "peak_attention": wide * share * known["attention_share"],
@@ -180,9 +181,7 @@ class Replica:
 
     def step_parts(self, batch: float, context: float) -> dict[str, float]:
         """Seconds of each part of one step in which `batch` sequences write a token each."""
-        each = self._decoding | {"batch": max(batch, 1.0) / self.pipeline}
-        if batch < self.pipeline:
-            each["batch"] = 1.0
+        each = self._decoding | {"batch": max(1.0, batch / self.pipeline)}
         return formula("decode_step")(attended=self.model.attended(context), **each)
 
     def step(self, batch: float, context: float) -> float:

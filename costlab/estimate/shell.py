@@ -30,8 +30,11 @@ def main(argv: Sequence[str]) -> int:
             return 0
         command = choice("estimate", rest.pop(0), ("training", "serving", "storage"))
     function = _function(command)
-    parser = _parser(command, function)
-    given = {k: v for k, v in vars(parser.parse_args(rest)).items() if v is not None}
+    options = parser(command if command == "search" else f"estimate {command}", function)
+    if command == "serving":
+        for option, text in _EXTRA.items():
+            options.add_argument(*_spellings(option), dest=option, type=_value, help=text)
+    given = {k: v for k, v in vars(options.parse_args(rest)).items() if v is not None}
     as_json = given.pop("json")
     extra = {name: given.pop(name) for name in _EXTRA if name in given}
     print(_answer(command, function, given, extra, as_json))
@@ -44,28 +47,24 @@ def _function(name: str) -> Callable:
     return getattr(estimate, name)
 
 
-def _parser(command: str, function: Callable) -> argparse.ArgumentParser:
-    """Options from the signature: `requests_per_s` is --requests_per_s or --requests-per-s."""
-    name = command if command == "search" else f"estimate {command}"
+def parser(name: str, function: Callable) -> argparse.ArgumentParser:
+    """Options of `costlab NAME`: `requests_per_s` is --requests_per_s or --requests-per-s."""
     first, described = _documented(function)
-    parser = argparse.ArgumentParser(prog=f"costlab {name}", description=first)
+    options = argparse.ArgumentParser(prog=f"costlab {name}", description=first)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
         if parameter.name in _POSITIONAL:
-            optional = "?" if parameter.default is None else None
-            parser.add_argument(parameter.name, nargs=optional, help="catalog id, or a file")
+            optional = None if parameter.default is parameter.empty else "?"
+            options.add_argument(parameter.name, nargs=optional, help="catalog id, or a file")
             continue
-        parser.add_argument(
+        options.add_argument(
             *_spellings(parameter.name), dest=parameter.name, type=_value, metavar="X",
             required=parameter.default is parameter.empty,
             help=f"{described.get(parameter.name, '')} {_default(parameter.default)}".strip(),
         )  # fmt: skip
-    if command == "serving":
-        for option, text in _EXTRA.items():
-            parser.add_argument(*_spellings(option), dest=option, type=_value, help=text)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+    options.add_argument("--json", action="store_true", help="print JSON")
+    return options
 
 
 def _spellings(name: str) -> list[str]:

@@ -8,18 +8,24 @@ from costlab import catalog
 from costlab.catalog.records import OLD_DAYS
 from costlab.estimate.checks import number
 from costlab.estimate.devices import Accelerator, resolve_accelerator
+from costlab.estimate.formulas import formula
 from costlab.estimate.layout import Layout, make_layout
 from costlab.estimate.memory import training_memory
 from costlab.estimate.rental import price_per_hour
 from costlab.estimate.shapes import resolve_model
 from costlab.estimate.train_record import TrainingEstimate, where_time_goes
-from costlab.estimate.train_time import adapter_params, kind_of, residuals, step_parts
+from costlab.estimate.train_time import (
+    kind_of,
+    layout_inputs,
+    residuals,
+    shape_inputs,
+    step_parts,
+)
 from costlab.estimate.transformer import Transformer
 
-# Llama 3 on 16,384 devices had 419 unplanned stops in 54 days (arXiv:2407.21783, section 3.3.4).
-STOPS_PER_DEVICE_HOUR = 419 / (54 * 24 * 16384)
-HOURS_PER_STOP = 0.3  # found, restarted, and the work since the last checkpoint done again
-PLANNED = 0.06  # share of a run's time for checkpoints, evaluation and planned stops
+# Goodput (in `training_run`): 6 % of a run's time go to checkpoints, evaluation and planned stops;
+# Llama 3 on 16,384 devices had 419 unplanned stops in 54 days (arXiv:2407.21783, section 3.3.4),
+# each of 0.3 hours until it is found, restarted, and the work since a checkpoint done again.
 
 
 def training(
@@ -110,22 +116,14 @@ def _price_note(id: str) -> str:
     )
 
 
-def goodput(devices: int) -> float:
-    """Share of a run's time in which steps are made, once: the rest is stops and their repair."""
-    return (1 - PLANNED) / (1 + STOPS_PER_DEVICE_HOUR * HOURS_PER_STOP * devices)
-
-
 def step_flops(model: Transformer, lay: Layout) -> tuple[float, float]:
     """Operations of one token as MFU counts them, and with what is computed again."""
-    forward = model.forward_flops(lay.sequence)
-    attention = forward - model.forward_flops()
-    if lay.adapters is None:
-        useful = 3 * forward
-    else:
-        extra = 6 * adapter_params(model, lay.adapters)
-        useful = 2 * (forward - attention) + 3 * attention + extra
-    again = {"none": 0.0, "selective": attention, "full": forward}[lay.recompute]
-    return useful, useful + again
+    found = formula("training_flops")(
+        **shape_inputs(model),
+        **layout_inputs(model, lay),
+        attended=model.attended(lay.sequence),
+    )
+    return found["useful"], found["computed"]
 
 
 def estimate(
@@ -139,34 +137,34 @@ def estimate(
     parts = step_parts(model, chip, lay)
     memory = training_memory(model, lay)
     seconds = parts["step"]["seconds"]
-    pace = lay.step_tokens / seconds / lay.devices
     useful, computed = step_flops(model, lay)
-    run = float(lay.step_tokens) if tokens is None else tokens
-    good = goodput(lay.devices)
-    hours = run / pace / 3600 / good
-    passes = 6 if lay.adapters is None else 4
-    peak = chip.peak_flops(lay.precision)
-    held = sum(memory.values())
+    tokens_run = float(lay.step_tokens) if tokens is None else tokens
+    run = formula("training_run")(
+        **layout_inputs(model, lay), seconds=seconds, run_tokens=tokens_run, useful=useful,
+        computed=computed, active_params=model.active_params,
+        peak_sheet=chip.peak_flops(lay.precision),
+    )  # fmt: skip
+    hours, held = run["device_hours"], sum(memory.values())
     return TrainingEstimate(
         model=model.name,
         accelerator=str(chip),
         layout=str(lay),
         devices=lay.devices,
         precision=chip.runs(lay.precision),
-        tokens=run,
-        flops_total=passes * model.active_params * run,
-        tflops_per_device=pace * useful / 1e12,
-        mfu=pace * useful / peak,
-        hfu=pace * computed / peak,
-        tokens_per_s_per_device=pace,
+        tokens=tokens_run,
+        flops_total=run["flops_total"],
+        tflops_per_device=run["pace"] * useful / 1e12,
+        mfu=run["mfu"],
+        hfu=run["hfu"],
+        tokens_per_s_per_device=run["pace"],
         step_seconds=seconds,
         memory_gib_per_device=held,
         memory=memory,
         memory_limit_gib=chip.memory_gib,
         fits=_fits(held, chip),
-        goodput=good,
+        goodput=run["goodput"],
         device_hours=hours,
-        wall_hours=hours / lay.devices,
+        wall_hours=run["wall_hours"],
         price=price,
         dollars=None if price is None else price * hours,
         energy_kwh=None if chip.power_w is None else hours * chip.power_w / 1000,

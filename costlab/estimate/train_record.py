@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from costlab.estimate.devices import Accelerator
+from costlab.estimate.formulas import formula
 from costlab.estimate.layout import Layout
 from costlab.estimate.train_time import residuals
 from costlab.estimate.transformer import Transformer
@@ -71,10 +72,11 @@ class TrainingEstimate:
             return (GOODPUT[0], min(GOODPUT[1], 1 / self.goodput))[high]
         if base in FASTER:
             return residuals()[self.kind][high]
-        pace = 1 / residuals()[self.kind][not high]
+        slow, fast = residuals()[self.kind]
         if base == "step_seconds":
-            return pace
-        return pace / (GOODPUT[0] if high else min(GOODPUT[1], 1 / self.goodput))
+            return 1 / (slow if high else fast)
+        ends = formula("training_range")(slow=slow, fast=fast, goodput=self.goodput)
+        return ends["high" if high else "low"]
 
     def explain(self) -> str:
         """Where the time of a step goes, whether it fits, and what would make it fit."""

@@ -1,12 +1,13 @@
 """Seconds of one training step: products, memory traffic, attention, exchanges, bubble, update.
 
-The expressions are in `formulas.json` (`training_layer`, `training_step`), the few fitted
-coefficients in `training_constants.json`, which `experiments/cost_model.py` fits to the published
-paces in the catalog. Taught in: notebooks/02_compute.ipynb.
+The expressions are in `formulas.json` (`training_layer`, `training_step` and what leads to them:
+a token travels once to each node whose experts it needs, in 8-bit runs out in 8 bits; a logit is
+written, read by the loss, and its gradient). The few fitted coefficients are in
+`training_constants.json`, which `experiments/cost_model.py` fits to the published paces in the
+catalog. Taught in: notebooks/02_compute.ipynb.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -17,7 +18,7 @@ from costlab.estimate.layout import Layout
 from costlab.estimate.serve_time import matmul_share
 from costlab.estimate.transformer import Transformer
 
-LOGIT_BYTES = 16  # of memory traffic a logit: written, read by the loss, and its gradient
+UPDATE_BYTES = 30  # read and written for each parameter that is updated
 
 
 @cache
@@ -56,26 +57,9 @@ def rates(chip: Accelerator, precision: str, known: Mapping[str, float]) -> dict
     }
 
 
-def links(chip: Accelerator, lay: Layout, known: Mapping[str, float]) -> dict[str, float]:
-    """Bytes per second that each kind of exchange attains, one way, per device."""
-    near, far = chip.link_gbs * 1e9 * known["link_share"], chip.network_gbs * 1e9
-    far *= known["network_share"]
-    inside = lambda group: group <= chip.node_size  # noqa: E731
-    peers = lay.data * lay.context  # replicas of a stage's weights
-    beside = max(1, min(peers, chip.node_size // lay.tensor))  # of them, in one node
-    return {
-        "link": near if inside(lay.tensor) else far,
-        "latency": known["link_latency"] if inside(lay.tensor) else known["network_latency"],
-        "ring_link": near if inside(lay.tensor * lay.context) else far,
-        "expert_link": near if inside(lay.tensor * lay.expert) else far,
-        "data_link": near if inside(lay.tensor * peers) else min(near, beside * far),
-        "stage_link": near if inside(lay.devices) else far,
-    }
-
-
 @cache
 def shape_inputs(model: Transformer) -> dict[str, float]:
-    """Averages over the layers of `model`: weights, widths, operations of attention."""
+    """What the formulas ask of `model`: its counts, and averages over its layers."""
     sparse = model.moe_layers / model.layers
     dense, with_experts = model.layer_matrices
     expert = (3 if model.gated else 2) * model.hidden * model.expert_ffn if sparse else 0
@@ -86,26 +70,34 @@ def shape_inputs(model: Transformer) -> dict[str, float]:
         "dense": (1 - sparse) * dense + sparse * (with_experts - active),
         "active": sparse * active,
         "routed": sparse * expert * model.experts,
-        "hidden": model.hidden,
         "inner": (1 - sparse) * model.ffn + sparse * inner,
         "queries": model.heads * (model.head_dim + model.rope_dim) + keys,
-        "attention_flops": model.attention_flops,
+        "values": model.heads * model.value_dim,
         "sparse": sparse,
+        "network_matrices": 3 if model.gated else 2,
+        "dense_layer": model.layer_params[0],
+        "sparse_layer": model.layer_params[1],
+        **{name: getattr(model, name) for name in _COUNTS},
     }
 
 
-def local_params(model: Transformer, lay: Layout) -> tuple[float, float]:
-    """Parameters on one device before data parallelism: (all but routed experts, routed)."""
-    routed = model.moe_layers * model.experts * model.expert_params
-    shared = (model.params - routed) / lay.tensor / lay.pipeline
-    return shared, routed / lay.tensor / lay.pipeline / lay.expert
+_COUNTS = (
+    "layers", "hidden", "vocab", "params", "active_params", "matrix_params", "embedding_params",
+    "head_params", "moe_layers", "experts", "experts_active", "expert_params", "attention_flops",
+    "kv_values", "window_layers", "window",
+)  # fmt: skip
 
 
-def trainable(model: Transformer, lay: Layout) -> tuple[float, float]:
-    """Of `local_params`, those that are trained: with adapters, theirs alone."""
-    if lay.adapters is None:
-        return local_params(model, lay)
-    return adapter_params(model, lay.adapters) / lay.tensor / lay.pipeline, 0.0
+def layout_inputs(model: Transformer, lay: Layout) -> dict[str, float]:
+    """What the formulas ask of a layout: its sizes, what is done again, what is trained."""
+    return {
+        **vars(lay),
+        "again": float(lay.recompute == "full"),
+        "attend_again": float(lay.recompute == "selective"),
+        "adapted": float(lay.adapters is not None),
+        "frozen": float(lay.adapters is not None),
+        "adapter_params": adapter_params(model, lay.adapters or 0),
+    }
 
 
 def adapter_params(model: Transformer, rank: int) -> float:
@@ -113,19 +105,6 @@ def adapter_params(model: Transformer, rank: int) -> float:
     q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
     sides = 4 * model.hidden + 2 * q + 2 * kv  # inputs and outputs of four matrices
     return float(model.layers * rank * sides)
-
-
-def _exchanged(model: Transformer, lay: Layout) -> dict[str, float]:
-    """Bytes that replicas exchange: for every micro-batch, and once a step."""
-    shared, routed = local_params(model, lay)
-    peers = lay.data * lay.context
-    away, experts_away = 1 - 1 / peers, 1 - lay.expert / peers
-    trained = trainable(model, lay)
-    moved = shared * away + routed * experts_away
-    learned = trained[0] * away + trained[1] * experts_away
-    if lay.zero == 3:
-        return {"gather_bytes": 4 * moved + 2 * learned, "reduce_bytes": 0.0}
-    return {"gather_bytes": 0.0, "reduce_bytes": 4 * learned}
 
 
 def step_parts(
@@ -138,68 +117,14 @@ def step_parts(
         known: coefficients instead of the fitted ones.
     """
     known = known or constants()
-    shape, rate = shape_inputs(model), rates(chip, lay.precision, known)
-    link = links(chip, lay, known)
-    tokens = lay.micro_batch * lay.sequence / lay.context
-    layer = formula("training_layer")(
-        **shape,
-        **rate,
-        **link,
-        tokens=tokens,
-        attended=model.attended(lay.sequence / 2) / model.layers,
-        tensor=lay.tensor,
-        held=shape["routed"] / lay.expert,
-        frozen=float(lay.adapters is not None),
-        again=float(lay.recompute == "full"),
-        attend_again=float(lay.recompute == "selective"),
-        expert_share=known["expert_share"],
-        unfused=known["unfused"],
-        exchange_bytes=_sent(model, chip, lay) * shape["sparse"] * model.hidden,
-        ring_elements=(lay.context - 1) * model.kv_values,
-        launch=known["launch"],
-    )
-    head = _head(model, lay, rate, tokens)
-    trained = trainable(model, lay)
-    peers = lay.data * lay.context if lay.zero else 1
-    step = formula("training_step")(
-        **_exchanged(model, lay),
-        layer=layer["seconds"],
-        head=head,
-        layers=model.layers,
-        pipeline=lay.pipeline,
-        interleave=lay.interleave if lay.pipeline > 1 else 1,
-        micro_batches=lay.micro_batches,
-        send=2 * 2 * tokens * model.hidden / lay.tensor / link["stage_link"],
-        data_link=link["data_link"],
-        owned=trained[0] / peers + trained[1] / max(1, peers / lay.expert),
-        update_bytes=30,
-        bandwidth=rate["bandwidth"],
-        overlap=known["overlap"],
-        straggle=known["straggle"],
-        doublings=max(0.0, math.log2(lay.devices / chip.node_size)),
-        fixed=known["fixed"],
-    )
-    return {"layer": layer, "head": {"seconds": head}, "step": step}
-
-
-def _sent(model: Transformer, chip: Accelerator, lay: Layout) -> float:
-    """Bytes per number of a token's state that leaves the device for experts on others, one way.
-
-    A token travels once to each node it is needed on, and 8-bit runs send it out in 8 bits.
-    """
-    groups = (
-        lay.expert
-        if lay.expert * lay.tensor <= chip.node_size
-        else (lay.expert * lay.tensor / chip.node_size)
-    )
-    reached = groups * (1 - (1 - 1 / groups) ** model.experts_active)
-    width = 1.5 if BITS[lay.precision] <= 8 else 2.0
-    return width * reached * (1 - 1 / groups)
-
-
-def _head(model: Transformer, lay: Layout, rate: Mapping[str, float], tokens: float) -> float:
-    """Seconds of the last matrix and the loss, forward and back, for one micro-batch."""
-    passes = 2 if lay.adapters is not None else 3
-    logits = tokens * model.vocab / lay.tensor
-    products = passes * 2 * logits * model.hidden / rate["peak_wide"]
-    return products + logits * LOGIT_BYTES / rate["bandwidth"]
+    given = {**known, **shape_inputs(model), **layout_inputs(model, lay)}
+    given |= rates(chip, lay.precision, known)
+    given |= {name: getattr(chip, name) for name in ("link_gbs", "network_gbs", "node_size")}
+    given |= formula("training_links")(**given)
+    given |= formula("training_share")(**given)
+    given["attended"] = model.attended(lay.sequence / 2) / model.layers
+    layer = formula("training_layer")(**given)
+    head = formula("training_head")(**given)
+    given |= {"layer": layer["seconds"], "head": head["seconds"], "interleave": given["parts"]}
+    step = formula("training_step")(**given, update_bytes=UPDATE_BYTES)
+    return {"layer": layer, "head": {"seconds": head["seconds"]}, "step": step}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 from costlab.estimate.checks import choice, number, whole
+from costlab.estimate.formulas import formula
 
 BIASES = ("none", "qkv", "attention", "all")
 NORMS = ("rms", "layer")
@@ -256,8 +257,12 @@ class Transformer:
 
     def attended(self, positions: float) -> float:
         """Layers x positions that a token attends to out of `positions`; windows end early."""
-        full = self.layers - self.window_layers
-        return full * positions + self.window_layers * min(positions, self.window or positions)
+        return formula("attended")(
+            layers=self.layers,
+            window_layers=self.window_layers,
+            window=self.window or positions,
+            positions=positions,
+        )["attended"]
 
     def forward_flops(self, attended: float = 0.0) -> float:
         """Operations of one token's forward pass.

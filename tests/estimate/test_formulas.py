@@ -29,6 +29,7 @@ def some_values(name: str) -> dict[str, float]:
     [
         ("2 + 3 * x", 17), ("-x + 1", -4), ("(x - 1) ** 2", 16), ("x ** 0.5", math.sqrt(5)),
         ("min(x, 3, 4)", 3), ("max(x / 2, 1)", 2.5), ("ceil(x / 2)", 3), ("1e3 * x", 5000),
+        ("floor(x / 2)", 2), ("log2(x + 3)", 3), ("-x ** 2", -25),
     ],
 )  # fmt: skip
 def test_arithmetic(expression, value):
@@ -89,7 +90,7 @@ def test_the_export_is_plain_json_with_coefficients():
 @pytest.mark.parametrize("name", FORMULAS)
 def test_javascript_reads_the_same_text(name):
     values = some_values(name)
-    script = "const {min, max, ceil} = Math;\n"
+    script = "const {min, max, ceil, floor, log2} = Math;\n"
     script += "".join(f"const {key} = {value!r};\n" for key, value in values.items())
     steps = FORMULAS[name]["steps"]
     script += "".join(f"const {step} = {text};\n" for step, text in steps.items())
