@@ -24,7 +24,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-pytestmark = pytest.mark.browser
+# All pages are visited before the first test: half an hour is for a slow, shared machine.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
@@ -79,7 +80,7 @@ class Browser:
         )
         tab = self._new_tab(Path(profile, "DevToolsActivePort"))
         self.socket = websocket.create_connection(
-            tab["webSocketDebuggerUrl"], timeout=30, suppress_origin=True
+            tab["webSocketDebuggerUrl"], timeout=180, suppress_origin=True
         )
         self.ids, self.events = itertools.count(1), []
         for domain in ("Page", "Network", "Runtime", "Log"):
