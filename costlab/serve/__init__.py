@@ -1,5 +1,6 @@
-"""Serving: generate text, and (in later chapters) replay a day of traffic."""
+"""Serving: generate text, alone or with a draft, and replay a day of traffic."""
 
 from costlab.serve.generation import generate
+from costlab.serve.speculation import NGram
 
-__all__ = ["generate"]
+__all__ = ["NGram", "generate"]

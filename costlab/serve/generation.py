@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ from costlab.lm.decoding import (
     is_language_model,
     vocabulary_of,
 )
+from costlab.serve.speculation import NGram, speculate
 
 
 def generate(
@@ -21,6 +24,8 @@ def generate(
     *,
     tokens: int,
     kv_cache: bool = True,
+    draft: nn.Module | NGram | None = None,
+    lookahead: int = 4,
     seed: int | None = None,
     temperature: float = 1.0,
 ) -> bytes | Tensor:
@@ -28,12 +33,38 @@ def generate(
 
     A text prompt (str or bytes) needs a model that reads bytes and gives the new bytes back; a
     tensor of tokens (batch, positions) gives the new tokens (batch, tokens). kv_cache=False
-    computes everything anew for each token.
+    computes everything anew for each token. With a `draft`, a cheaper model of the same vocabulary
+    or an `NGram`, `lookahead` tokens at a time are guessed and then checked in one pass; what is
+    written follows the same law (for one sequence). Taught in notebooks 01 and 17.
+    """
+    ids = check_request(model, prompt, tokens)
+    if not isinstance(temperature, int | float) or not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature!r}")
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**63):
+        raise ValueError(f"seed must be a whole number from 0, or None, got {seed!r}")
+    if draft is not None:
+        _check_draft(model, draft, ids, tokens, kv_cache, lookahead)
+    generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
+    options = {"tokens": tokens, "generator": generator, "temperature": temperature}
+    with ExitStack() as modes:  # dropout would change what is likeliest
+        for module in (model, draft):
+            if isinstance(module, nn.Module):
+                modes.enter_context(evaluating(module))
+        if draft is None:
+            written = decode(model, ids, kv_cache=kv_cache, **options)
+        else:
+            written = speculate(model, draft, ids, lookahead=lookahead, **options).tokens
+    return bytes(written[0].tolist()) if isinstance(prompt, str | bytes) else written
+
+
+def check_request(model: nn.Module, prompt: str | bytes | Tensor, tokens: int) -> Tensor:
+    """The prompt as tokens (batch, positions) on the model's device.
+
+    Raises TypeError or ValueError with one sentence for what `model` cannot continue.
     """
     if not isinstance(model, nn.Module) or not is_language_model(model):
         raise TypeError(f"model must be a language model, got {type(model).__name__}")
-    text = isinstance(prompt, str | bytes)
-    if text and vocabulary_of(model) != 256:
+    if isinstance(prompt, str | bytes) and vocabulary_of(model) != 256:
         raise ValueError(
             "prompt is text, but this model does not read bytes: give a tensor of tokens"
         )
@@ -52,17 +83,30 @@ def generate(
             f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the model's context "
             f"of {context_of(model)}"
         )
-    if not isinstance(temperature, int | float) or not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature!r}")
-    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**63):
-        raise ValueError(f"seed must be a whole number from 0, or None, got {seed!r}")
-    generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
-    with evaluating(model):  # dropout would change what is likeliest
-        written = decode(
-            model, ids, tokens=tokens, kv_cache=kv_cache, generator=generator,
-            temperature=temperature,
-        )  # fmt: skip
-    return bytes(written[0].tolist()) if text else written
+    return ids
+
+
+def _check_draft(model, draft, ids: Tensor, tokens: int, kv_cache: bool, lookahead: int) -> None:
+    if not isinstance(lookahead, int) or isinstance(lookahead, bool) or lookahead < 1:
+        raise ValueError(f"lookahead must be a whole number of at least 1, got {lookahead!r}")
+    if not kv_cache:
+        raise ValueError("draft needs the cache of keys and values, got kv_cache=False")
+    if len(ids) != 1:
+        raise ValueError(f"draft serves one sequence at a time, got a batch of {len(ids)}")
+    if isinstance(draft, NGram):
+        return
+    if not isinstance(draft, nn.Module) or not is_language_model(draft):
+        raise TypeError(f"draft must be a language model or an NGram, got {type(draft).__name__}")
+    if vocabulary_of(draft) != vocabulary_of(model):
+        raise ValueError(
+            f"draft must have the model's vocabulary of {vocabulary_of(model)} tokens, "
+            f"got {vocabulary_of(draft)}"
+        )
+    if ids.shape[1] + tokens > context_of(draft):
+        raise ValueError(
+            f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the draft's context "
+            f"of {context_of(draft)}"
+        )
 
 
 def _as_tokens(prompt: str | bytes | Tensor) -> Tensor:
