@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -151,22 +152,25 @@ def execute(path: Path) -> bool:
     return True
 
 
-def check(path: Path, python: Path, lax: bool) -> bool:
-    """Run one notebook under nbval; twice where a claim about a noisy figure alone has failed.
+def check(paths: list[Path], python: Path, lax: bool, workers: int) -> bool:
+    """Run notebooks under nbval, `workers` at once, each on one thread.
 
-    A claim with `noise` is about one draw of a timing on a machine that others use. It must hold in
-    one of two runs; anything else that fails, fails at once.
+    A claim with `noise` is about one draw of a timing on a machine that others use: where such
+    claims alone have failed, the notebook runs once more, by itself. Anything else fails at once.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        passed = check_once(path, python, lax, report)
-        if not passed and only_noisy_claims(report):
-            print(f"{path.name}: claims on noisy figures alone did not hold; once more", flush=True)
-            passed = check_once(path, python, lax, report)
-        if path.parent == FOLDER and report.exists():
-            REPORTS.mkdir(parents=True, exist_ok=True)
-            shutil.copy(report, REPORTS / f"notebook-{path.stem}.xml")
-    return passed
+    with ThreadPoolExecutor(workers) as pool:
+        passed = dict(
+            zip(paths, pool.map(lambda p: check_once(p, python, lax), paths), strict=True)
+        )
+    for path in [path for path in paths if not passed[path] and only_noisy_claims(report_of(path))]:
+        print(f"{path.name}: claims on noisy figures alone did not hold; once more", flush=True)
+        passed[path] = check_once(path, python, lax)
+    return all(passed.values())
+
+
+def report_of(path: Path) -> Path:
+    """Where nbval's report on a notebook is written."""
+    return (REPORTS if path.parent == FOLDER else run_outputs()) / f"notebook-{path.stem}.xml"
 
 
 def only_noisy_claims(report: Path) -> bool:
@@ -180,10 +184,10 @@ def only_noisy_claims(report: Path) -> bool:
     return bool(failed) and all(NOISY.search(text) for text in failed)
 
 
-def check_once(path: Path, python: Path, lax: bool, report: Path) -> bool:
+def check_once(path: Path, python: Path, lax: bool) -> bool:
     """Run one notebook under nbval in its own empty folder, with the given interpreter."""
     (run_outputs() / path.name).unlink(missing_ok=True)
-    report.unlink(missing_ok=True)
+    report_of(path).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "pytest.ini").write_text("[pytest]\n")
@@ -193,13 +197,16 @@ def check_once(path: Path, python: Path, lax: bool, report: Path) -> bool:
         command = [str(python), "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
         command += ["--nbval-lax" if lax else "--nbval", "--nbval-current-env"]
         command += [f"--nbval-cell-timeout={LIMIT_S}", f"--nbval-sanitize-with={SANITIZE}"]
-        command += [f"--junitxml={report}", f"run/{path.name}"]
+        command += [f"--junitxml={report_of(path)}", f"run/{path.name}"]
         keep = [key for key in os.environ if not key.startswith(("PYTHONPATH", "PYTEST_"))]
         environment = {key: os.environ[key] for key in keep}
         environment |= {"TQDM_DISABLE": "1", "COSTLAB_RUN_OUTPUTS": str(run_outputs())}
         environment.setdefault("OMP_NUM_THREADS", "1")  # as the outputs were made
-        print(path.name, flush=True)
-        return subprocess.run(command, cwd=place, env=environment).returncode == 0
+        found = subprocess.run(
+            command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        print(f"{path.name}\n{found.stdout.decode(errors='replace')}", end="", flush=True)
+        return found.returncode == 0
 
 
 def run_outputs() -> Path:
@@ -248,6 +255,12 @@ def wheel_python() -> Path:
     return path
 
 
+def cores() -> int:
+    """How many cores this process may use, at most 4."""
+    usable = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return min(4, len(usable(0)) if usable else os.cpu_count() or 1)
+
+
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -257,6 +270,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="notebooks, such as 01_the_bill; all unless told")
     parser.add_argument("--python", type=Path, help="interpreter for --check; the wheel's")
     parser.add_argument("--lax", action="store_true", help="--check runs, but compares nothing")
+    parser.add_argument("--workers", type=int, default=cores(), help="notebooks checked at once")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the notebooks lie")
     return parser.parse_args()
 
@@ -272,10 +286,10 @@ def main() -> None:
     if options.check:
         # not .resolve(): a virtual environment's interpreter is a link that must stay one
         python = Path(os.path.abspath(options.python)) if options.python else wheel_python()
-        passed = [check(path, python, options.lax) for path in paths]
-        if all(passed) and not options.lax and options.folder == FOLDER:
-            passed.append(check_digits(paths))
-        sys.exit(not all(passed))
+        passed = check(paths, python, options.lax, options.workers)
+        if passed and not options.lax and options.folder == FOLDER:
+            passed = check_digits(paths)
+        sys.exit(not passed)
     if importlib.util.find_spec("costlab") is None:
         sys.exit("costlab is not installed in this environment: run `make install` first.")
     if options.stamp:
