@@ -105,6 +105,7 @@ QUALITY = (
         "parses",
         "completions that parse",
         lambda v: f"{100 * v:.0f} %",
+        measured=True,  # a drawn byte follows the last digit of a float, so the processor
         less_is_better=False,
         noise=0.12,  # 64 drawn completions
     ),
@@ -113,7 +114,7 @@ QUALITY = (
 
 def change(line: Line, now: float, before: float | None) -> tuple[str, str]:
     """('▼ 31 %', 'saved') when a line moved since before; two empty strings when it did not."""
-    least = NOISE if line.measured else line.noise
+    least = max(NOISE * line.measured, line.noise)
     if now is None or not before or abs(now - before) < least * abs(before):
         return "", ""
     better = line.less_is_better is not None and (now < before) == line.less_is_better

@@ -19,7 +19,7 @@ from costlab.bill.records import Receipt, Workload
 VOLATILE = {
     "ttft_seconds", "latency_seconds", "tokens_per_second", "scored_per_second",
     "peak_memory_bytes", "mfu", "share_of_peak", "bandwidth_share", "dollars_per_million_tokens",
-    "dollars_per_million_scored",
+    "dollars_per_million_scored", "parses",
 }  # fmt: skip
 FIGURES = [f.name for f in fields(Bill) if f.name not in ("workload", "machine", "name")]
 STEADY = [name for name in FIGURES if name not in VOLATILE]
