@@ -34,10 +34,12 @@ _HOME = {
     "prox_group_lasso_": "costlab.optimize.regularization",
     "shear": "costlab.optimize.shearing",
     "heal": "costlab.optimize.healing",
+    "recommend": "costlab.advisor",
     "add_adapters": "costlab.optimize.adapters",
     "merge_adapters": "costlab.optimize.adapters",
 }
 _PACKAGES = (
+    "advisor",
     "bill",
     "catalog",
     "compress",

@@ -15,6 +15,7 @@ _PASSED_ON = {
     "train": "train the book's language model from nothing",
     "estimate": "what training, serving or storage would cost",
     "search": "the cheapest layout for training a model on so many devices",
+    "advise": "which compute, storage, compression, parallelism or optimization, and why",
 }
 
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args, rest = parser.parse_known_args(given)
     if rest and args.command not in _PASSED_ON:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    run = {"train": _train, "measure": _measure, "catalog": _catalog}
+    run = {"train": _train, "advise": _advise, "measure": _measure, "catalog": _catalog}
     try:
         return run.get(args.command, _estimate)(args, rest)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
@@ -66,6 +67,12 @@ def _estimate(args: argparse.Namespace, rest: list[str]) -> int:
     from costlab.estimate import shell
 
     return shell.main([args.command, *rest])
+
+
+def _advise(args: argparse.Namespace, rest: list[str]) -> int:
+    from costlab.advisor import shell
+
+    return shell.main(rest)
 
 
 def _measure(args: argparse.Namespace, rest: list[str]) -> int:
