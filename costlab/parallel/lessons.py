@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from inspect import signature
 from statistics import median
 
 import torch
@@ -41,15 +42,6 @@ def gradient_of(model: nn.Module, windows: Tensor) -> Tensor:
     return torch.cat([g.reshape(-1) for g in gradients])
 
 
-def average_by_hand(model: nn.Module, windows: Tensor) -> float:
-    """How far the average of the ranks' gradients is from the whole batch's, relative to it."""
-    average = gradient_of(model, share(windows))
-    dist.all_reduce(average)
-    average /= dist.get_world_size()
-    whole = gradient_of(model, windows)
-    return ((average - whole).norm() / whole.norm()).item()
-
-
 def ring_against_torch(numbers: int) -> dict[str, float]:
     """How far our ring's sums are from torch's, and the bytes that this rank sent for them."""
     generator = torch.Generator().manual_seed(dist.get_rank())
@@ -78,8 +70,11 @@ def average_after_backward(model: nn.Module) -> None:
         ring_all_reduce_(parameter.grad.div_(dist.get_world_size()))
 
 
-# By default it also sends every buffer of rank 0 before each forward pass; ours have no news.
-torchs = partial(DistributedDataParallel, broadcast_buffers=False)
+# By default it also sends every buffer of rank 0 before each forward pass; ours have no news. The
+# option has a new name since torch 2.13.
+_OPTIONS = signature(DistributedDataParallel).parameters
+_SYNC = next(n for n in ("forward_sync_buffers", "broadcast_buffers") if n in _OPTIONS)
+torchs = partial(DistributedDataParallel, **{_SYNC: False})
 
 WRAPS = {
     "ours": data_parallel,
@@ -167,7 +162,7 @@ def low_communication(text: Tensor, steps: int, every: int, seed: int) -> dict[s
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
     with count_collectives() as traffic:
         for step in range(steps):
-            windows = corpus.batch(text, batch=16, context=64, seed=seed, step=step)
+            windows = corpus.batch(text, batch=8, context=64, seed=seed, step=step)
             loss_on(wrapped, share(windows)).backward()
             optimizer.step()
             optimizer.zero_grad()

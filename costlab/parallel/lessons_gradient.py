@@ -1,6 +1,7 @@
 """What the processes of notebook 09 do: started processes can import only what stands in a module.
 
-Each function runs in all ranks. `text` is a piece of the corpus, bytes as int64.
+Each function runs in all ranks. `text` is a piece of the corpus, bytes as int64. What takes seconds
+to import is imported by the functions that need it: every rank of every start pays for it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.optim import ZeroRedundancyOptimizer
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -25,7 +24,6 @@ from costlab.lm import corpus
 from costlab.lm.model import Config, LanguageModel
 from costlab.lm.pretrained import load_model
 from costlab.lm.trainer import loss_on
-from costlab.parallel.checkpoints import load_checkpoint, save_checkpoint
 from costlab.parallel.compression import TopK
 from costlab.parallel.counting import count_collectives
 from costlab.parallel.gradient import held_bytes, shard_gradients
@@ -90,6 +88,11 @@ def in_slices(text: Tensor, steps: int, reduced: bool = True) -> Tensor:
     return weights
 
 
+def right_and_wrong(text: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The weights of `in_slices` as it should be, and with the mistake."""
+    return in_slices(text, steps), in_slices(text, steps, reduced=False)
+
+
 @dataclass(frozen=True)
 class Run:
     """How a scheme did: farthest weight from the expected, bytes held and sent, seconds a step."""
@@ -127,6 +130,8 @@ def _scheme(name: str, model: nn.Module) -> tuple[nn.Module, object, Callable, C
         ours = shard_gradients(model, adamw(model), stage=int(stage), partition=partition)
         return ours, ours, ours.held, lambda: _all_of(ours)
     if name == "fsdp2":
+        from torch.distributed.fsdp import fully_shard
+
         for block in model.model.layers:
             fully_shard(block)
         net = fully_shard(model)
@@ -135,6 +140,8 @@ def _scheme(name: str, model: nn.Module) -> tuple[nn.Module, object, Callable, C
         net = DistributedDataParallel(model)
         optimizer = inner = adamw(model)
     if name == "zero":
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
         optimizer = ZeroRedundancyOptimizer(model.parameters(), torch.optim.AdamW, lr=LR)
         inner = optimizer.optim
     return net, optimizer, lambda: _held(model, inner), lambda: _vector(model)
@@ -148,11 +155,11 @@ def _held(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
 
 
 def _local(tensor: Tensor | None) -> Tensor | None:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _vector(model: nn.Module) -> Tensor:
-    parts = [p.full_tensor() if isinstance(p, DTensor) else p for p in model.parameters()]
+    parts = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
     return parameters_to_vector(parts).detach()
 
 
@@ -161,13 +168,10 @@ def _all_of(ours: nn.Module) -> Tensor:
         return _vector(model)
 
 
-def mistakes(text: Tensor, steps: int) -> tuple[Tensor, float]:
-    """Weights after training from unreduced gradients; and what `optimizer_first` gives."""
-    return in_slices(text, steps, reduced=False), optimizer_first(text)
-
-
 def optimizer_first(text: Tensor) -> float:
     """How far the weights move when the optimizer was made before FSDP2 cut the model."""
+    from torch.distributed.fsdp import fully_shard
+
     model = LanguageModel(SMALL)
     optimizer = adamw(model)
     fully_shard(model)
@@ -214,7 +218,7 @@ def _compressed(
 
 @dataclass(frozen=True)
 class Start:
-    """One start of a training: first step, seconds of a step and of a checkpoint, the weights."""
+    """A start of a training: its first step, median seconds of a step and a checkpoint, weights."""
 
     first: int
     step_seconds: float
@@ -229,6 +233,8 @@ def train_with_checkpoints(
 
     dies_at: the step in which rank 1 is killed, if this training has not been killed there before.
     """
+    from costlab.parallel.checkpoints import load_checkpoint, save_checkpoint
+
     model = learner(torch.float32)
     ours = shard_gradients(model, adamw(model), stage=2)
     first, killed, times, saves = load_checkpoint(ours, folder), Path(folder) / "killed", [], []
@@ -245,4 +251,5 @@ def train_with_checkpoints(
             start = time.perf_counter()
             save_checkpoint(ours, folder, step=step + 1)
             saves.append(time.perf_counter() - start)
-    return Start(first, min(times), min(saves), _all_of(ours))
+    # a start right after the last checkpoint has nothing left to do
+    return Start(first, *(median(seconds or [0.0]) for seconds in (times, saves)), _all_of(ours))
