@@ -1,4 +1,4 @@
-"""Train on many processes: launch, data parallel, gradient parallel. Taught in notebooks 07 and 09.
+"""Train on many processes: launch; data, model and gradient parallel. Taught in notebooks 07 to 09.
 
 Names load when they are first used: a process that is started imports no more than its function.
 """
@@ -21,6 +21,9 @@ _HOME = {
     "load_checkpoint": "costlab.parallel.checkpoints",
     "launch_until_done": "costlab.parallel.faults",
     "TopK": "costlab.parallel.compression",
+    "tensor_parallel": "costlab.parallel.tensor",
+    "pipeline": "costlab.parallel.pipeline",
+    "expert_parallel": "costlab.parallel.experts",
 }
 
 __all__ = ["ParallelError", "device", "launch", *_HOME]

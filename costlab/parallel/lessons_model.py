@@ -1,0 +1,228 @@
+"""What the processes of notebook 08 do: started processes can import only what stands in a module.
+
+Each function runs in all ranks. `text` is a piece of the corpus, bytes.
+Taught in: notebooks/08_model_parallel.ipynb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B
+from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    PrepareModuleInput,
+    RowwiseParallel,
+    parallelize_module,
+)
+from torch.nn import functional as F
+
+from costlab.lm import corpus
+from costlab.lm.model import Config, LanguageModel
+from costlab.lm.pretrained import load_model
+from costlab.parallel.counting import Traffic, count_collectives
+from costlab.parallel.experts import Experts, expert_parallel
+from costlab.parallel.peak import peak_bytes
+from costlab.parallel.pipeline import pipeline
+from costlab.parallel.schedules import Span
+from costlab.parallel.stages import Stage
+from costlab.parallel.tensor import GATHERED, Enter, tensor_parallel
+
+BATCH, CONTEXT, LR = 8, 32, 1e-4
+
+
+def windows(text: Tensor, step: int, *, batch: int = BATCH, context: int = CONTEXT) -> Tensor:
+    """The windows of a step (batch, context + 1), the same in all processes."""
+    return corpus.batch(text, batch=batch, context=context, seed=0, step=step)
+
+
+def learner() -> LanguageModel:
+    """The book's model, to be trained, in float64: there the order of additions is not seen."""
+    return load_model().double().train()
+
+
+def nats(net: nn.Module, given: Tensor) -> Tensor:
+    """Mean loss of each next byte, in the precision of the model."""
+    return F.cross_entropy(net(given[:, :-1]).flatten(0, 1), given[:, 1:].flatten())
+
+
+def steps_of(
+    net: nn.Module, text: Tensor, steps: int, backward: Callable[[Tensor], object]
+) -> Traffic:
+    """Take steps of AdamW after `backward(windows)`; returns the traffic of the last one."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=LR)
+    for step in range(steps):
+        with count_collectives() as traffic:
+            backward(windows(text, step))
+        optimizer.step()
+        optimizer.zero_grad()
+    return traffic
+
+
+def alone(text: Tensor, steps: int) -> dict[str, Tensor]:
+    """Weights of the book's model after some steps in one process."""
+    net = learner()
+    steps_of(net, text, steps, lambda given: nats(net, given).backward())
+    return {name: tensor.detach() for name, tensor in net.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a scheme did: farthest weight from the expected, calls by kind, bytes sent in a step."""
+
+    apart: float
+    calls: dict[str, int]
+    sent: float
+
+
+def tensor_runs(text: Tensor, steps: int, expected: dict) -> tuple[dict[str, Run], dict | None]:
+    """Each way to cut the matrices, and the weights after "pairs" (of rank 0 alone)."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    ways = {
+        "pairs": lambda net: tensor_parallel(net),
+        "gathered": lambda net: tensor_parallel(net, partition=GATHERED),
+        "torch's": lambda net: torch_plan(net, mesh),
+        "torch's, by matrix": lambda net: torch_plan(net, mesh, once=False),
+    }
+    runs, kept = {}, None
+    for name, cut in ways.items():
+        net = cut(learner())
+        traffic = steps_of(net, text, steps, lambda given, net=net: nats(net, given).backward())
+        found = _whole(net)
+        runs[name] = Run(_apart(found, expected), traffic.count, traffic.sent)
+        kept = found if name == "pairs" and dist.get_rank() == 0 else kept
+    runs["f forgotten"] = forget_f(text, steps, expected)
+    return runs, kept
+
+
+def forget_f(text: Tensor, steps: int, expected: dict) -> Run:
+    """A mistake to look at: in the backward pass nobody adds the gradients up."""
+    with mock.patch.object(Enter, "backward", staticmethod(lambda ctx, gradient: (gradient, None))):
+        net = tensor_parallel(learner())
+        traffic = steps_of(net, text, steps, lambda given: nats(net, given).backward())
+    return Run(_apart(_whole(net), expected), traffic.count, traffic.sent)
+
+
+def torch_plan(model: LanguageModel, mesh: DeviceMesh, *, once: bool = True) -> LanguageModel:
+    """torch's own tensor parallel over the same matrices, in place.
+
+    once: declare the input of attention and MLP as replicated there, so that the gradients of their
+    matrices are added up before they are sent; else each matrix sends its own.
+    """
+    plan = {}
+    for block in ("self_attn", "mlp"):
+        names = ("q_proj", "k_proj", "v_proj") if block == "self_attn" else ("gate_proj", "up_proj")
+        plan |= {f"model.layers.*.{block}.{name}": ColwiseParallel() for name in names}
+        if once:
+            count = 4 if block == "self_attn" else 1  # of its positional inputs
+            layouts = (Replicate(), *[None] * (count - 1))
+            plan[f"model.layers.*.{block}"] = PrepareModuleInput(
+                input_layouts=layouts, desired_input_layouts=layouts
+            )
+    plan |= {
+        f"model.layers.*.{n}": RowwiseParallel() for n in ("self_attn.o_proj", "mlp.down_proj")
+    }
+    return parallelize_module(model, mesh, plan)
+
+
+def pipeline_runs(text: Tensor, steps: int, expected: dict) -> dict[str, Run]:
+    """Both schedules, four micro-batches: where they end, and what a stage sends."""
+    runs = {}
+    for schedule in ("gpipe", "1f1b"):
+        stage = pipeline(learner(), microbatches=4, schedule=schedule)
+        traffic = steps_of(stage, text, steps, stage.loss_and_gradients)
+        runs[schedule] = Run(_apart(stage.state_dict(), expected), traffic.count, traffic.sent)
+    runs["torch's"] = Run(torchs_pipeline(windows(text, 0)), {}, 0.0)
+    return runs
+
+
+def torchs_pipeline(given: Tensor) -> float:
+    """Farthest that gradients of torch's 1F1B are from ours, over the same stages."""
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    ours = pipeline(learner(), microbatches=4)
+    ours.loss_and_gradients(given)
+    module = Stage(learner(), ours.sizes, rank)
+    engine = Schedule1F1B(
+        PipelineStage(module, rank, ranks, torch.device("cpu")),
+        4,
+        loss_fn=lambda out, target: F.cross_entropy(out.flatten(0, 1), target.flatten()),
+    )
+    inputs = (given[:, :-1],) if module.first else ()
+    engine.step(*inputs, target=given[:, 1:] if module.last else None)
+    theirs = dict(module.named_parameters())
+    mine = ours.module.named_parameters()
+    return max(float((p.grad - theirs[name].grad).abs().max()) for name, p in mine)
+
+
+def timelines(text: Tensor, schedules: list[tuple[str, int]]) -> dict[tuple[str, int], list[Span]]:
+    """(schedule, micro-batches) -> this stage's spans in a step over 16 rows, after a warm one."""
+    found = {}
+    given = windows(text, 0, batch=16, context=64)
+    for schedule, microbatches in schedules:
+        stage = pipeline(load_model().train(), microbatches=microbatches, schedule=schedule)
+        for _ in range(2):
+            dist.barrier()
+            stage.loss_and_gradients(given)
+        found[schedule, microbatches] = stage.spans
+    return found
+
+
+def stage_memory(text: Tensor, microbatches: int) -> dict[str, int]:
+    """Schedule -> bytes of tensors that this stage makes in a step, at the peak."""
+    found, given = {}, windows(text, 0, batch=microbatches)
+    for schedule in ("gpipe", "1f1b"):
+        stage = pipeline(load_model().train(), microbatches=microbatches, schedule=schedule)
+        stage.loss_and_gradients(given)
+        stage.zero_grad(set_to_none=False)
+        found[schedule] = peak_bytes(lambda s=stage: s.loss_and_gradients(given))
+    return found
+
+
+def spread_experts(config: Config, tokens: int) -> tuple[float, float]:
+    """How far expert parallel is from the layer itself, and the bytes that this process sends."""
+    torch.manual_seed(0)
+    layer = Experts(config, experts=8, active=2)
+    x = torch.randn(dist.get_world_size(), tokens, config.width)[dist.get_rank()]
+    with torch.no_grad(), count_collectives() as traffic:
+        found = expert_parallel(layer, x)
+    return float((found - layer(x)).abs().max()), traffic.sent
+
+
+def all_of_pipeline(text: Tensor, steps: int, expected: dict, config: Config) -> dict:
+    """What notebook 08 asks of two stages, in one start."""
+    asked = [("gpipe", 2), ("gpipe", 8), ("1f1b", 8)]
+    return {
+        "runs": pipeline_runs(text, steps, expected),
+        "timelines": timelines(text, asked),
+        "memory": stage_memory(text, 8),
+        "experts": spread_experts(config, 64),
+    }
+
+
+def train_small(model: LanguageModel, text: Tensor, steps: int, seed: int) -> LanguageModel:
+    """Train a small model in place; its experts, where it has some, are kept in balance."""
+    mixed = [block.mlp for block in model.model.layers if isinstance(block.mlp, Experts)]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
+    for step in range(steps):
+        given = corpus.batch(text, batch=16, context=64, seed=seed, step=step)
+        loss = nats(model, given)  # its forward pass also fills `balance`
+        (loss + sum(0.01 * layer.balance for layer in mixed)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+def _whole(net: nn.Module) -> dict[str, Tensor]:
+    return {n: t.full_tensor() if isinstance(t, DTensor) else t
+            for n, t in net.state_dict().items()}  # fmt: skip
+
+
+def _apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    return max(float((found[name] - tensor).abs().max()) for name, tensor in expected.items())
