@@ -9,7 +9,6 @@ in notebook 01.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
@@ -22,8 +21,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from costlab.lm import corpus
+from costlab.lm.checkpoint import load_checkpoint, save_checkpoint
 from costlab.lm.model import Config, LanguageModel
-from costlab.lm.pretrained import read_whole, save_model, write_whole
+from costlab.lm.pretrained import save_model
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Recipe:
         return min(1.0, (step + 1) / max(1, self.warmup), left / max(1, self.decay))
 
 
+PARALLEL = ("data", "gradient", "tensor", "pipeline", "fsdp", "data+tensor", "data+pipeline")
 SHIPPED = Recipe(steps=14_000, decay=7_500)  # what the weights of the book were trained with
 
 
@@ -122,45 +123,6 @@ def descend(
         progress.set_postfix(nats=f"{nats:.3f}", refresh=False)
         if after:
             after()
-
-
-def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, run: dict
-) -> None:
-    """Write weights, optimizer state and step as one file, whole or not at all."""
-    names = {p: n for n, p in model.named_parameters()}
-    tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
-    for p, state in optimizer.state.items():
-        tensors |= {f"optimizer.{names[p]}|{k}": v for k, v in state.items()}
-    write_whole(tensors, path, {"step": str(step), "run": json.dumps(run)})
-
-
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: dict
-) -> int:
-    """Restore a checkpoint in place; returns the number of steps done."""
-    tensors, metadata = read_whole(path)
-    if not {"run", "step"} <= set(metadata):
-        raise ValueError(f"{path} is not a checkpoint of this trainer; use another --out")
-    before, step = json.loads(metadata["run"]), int(metadata["step"])
-    # steps and decay may change between runs: before the decay both runs are the same run
-    changed = {k: before.get(k) for k in run if before.get(k) != run[k]}
-    decayed = any(step - 1 > r["steps"] - r["decay"] for r in (before, run))
-    different = {k: v for k, v in changed.items() if k not in ("steps", "decay") or decayed}
-    if different:
-        raise ValueError(
-            f"checkpoint {path} is of another run: there {different}; use another --out"
-        )
-    model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
-    parameters = dict(model.named_parameters())
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            owner, key = name[len("optimizer.") :].split("|")
-            parameter = parameters[owner]
-            # a copy: what was read is a view of the file, which Windows then would not replace
-            device = parameter.device if tensor.ndim else "cpu"
-            optimizer.state[parameter][key] = tensor.to(device, copy=True)
-    return step
 
 
 def train(
@@ -245,6 +207,13 @@ def parser() -> argparse.ArgumentParser:
             name = "--model-context" if model_context else "--" + field.name.replace("_", "-")
             default = getattr(kind, field.name)
             options.add_argument(name, type=type(default), default=default, help=f"({default})")
+    several = options.add_argument_group("on several processes, under torchrun or started here")
+    several.add_argument("--parallel", help=f"one of {', '.join(PARALLEL)}")
+    several.add_argument("--processes", type=int, default=2, help="without torchrun (2)")
+    several.add_argument("--layout", help="such as 2x4: two copies, each on four (one copy)")
+    several.add_argument("--microbatches", type=int, help="of a pipeline (a row each)")
+    several.add_argument("--schedule", default="1f1b", help="of a pipeline: 1f1b or gpipe (1f1b)")
+    several.add_argument("--partition", default="flops", help="of a pipeline's stages (flops)")
     return options
 
 
@@ -262,6 +231,11 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("threads", "checkpoint_every"):
         if given[name] is not None and given[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {given[name]}")
+    if args.parallel:
+        # Up the chain, once: parallel builds on this module, and this command leads to it.
+        from costlab.parallel.train import train as train_in_parallel
+
+        return train_in_parallel(config, recipe, args)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(recipe.seed)
@@ -289,7 +263,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Under its own name, so that its classes are known to the processes that `--parallel` starts.
+    from costlab.lm import trainer
+
     try:
-        raise SystemExit(main())
+        raise SystemExit(trainer.main())
     except (ValueError, OSError) as error:
         raise SystemExit(f"costlab train: {error}") from None

@@ -211,7 +211,7 @@ def train_small(model: LanguageModel, text: Tensor, steps: int, seed: int) -> La
     mixed = [block.mlp for block in model.model.layers if isinstance(block.mlp, Experts)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
     for step in range(steps):
-        given = corpus.batch(text, batch=16, context=64, seed=seed, step=step)
+        given = corpus.batch(text, batch=8, context=64, seed=seed, step=step)
         loss = nats(model, given)  # its forward pass also fills `balance`
         (loss + sum(0.01 * layer.balance for layer in mixed)).backward()
         optimizer.step()

@@ -1,0 +1,96 @@
+"""Sharded checkpoints of any cut, from which any other goes on. Taught in notebook 08.
+
+Every process writes the parts of weights and optimizer states that it holds, under the names and
+shapes of the whole model, with `torch.distributed.checkpoint`. So a run may go on with another
+number of processes, or cut in another way. Whole or not at all: see `costlab.parallel.checkpoints`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+
+from costlab.lm.checkpoint import refuse_another_run
+from costlab.parallel import checkpoints
+from costlab.parallel.split import Split
+
+
+def save(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, *, step: int) -> None:
+    """Write `folder/step_…`, whole or not at all, and remove all but the last two.
+
+    All processes call it. net: of `tensor_parallel`, `pipeline`, `data_parallel` or `fully_shard`.
+    """
+    final = Path(folder) / f"step_{step:09d}"
+    draft = final.with_suffix(".part")
+    if dist.get_rank() == 0:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+    dist.barrier()
+    dcp.save(_state(net, optimizer), storage_writer=dcp.FileSystemWriter(draft))
+    dist.barrier()
+    if dist.get_rank() == 0:
+        checkpoints._publish(draft, final, {"step": step})
+        for old in checkpoints.complete(folder)[:-2]:
+            checkpoints._remove(old)
+    dist.barrier()
+
+
+def load(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
+    """Restore the newest whole checkpoint in place; returns its step, 0 where there is none.
+
+    Raises ValueError where it holds other tensors: it is of another model, or of --parallel
+    gradient, whose slices have names of their own.
+    """
+    chosen = [str(checkpoints._newest(Path(folder))) if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(chosen, src=0)
+    if chosen[0] == "None":
+        return 0
+    path = Path(chosen[0])
+    for p in _named(net).values():
+        averages = {key: torch.zeros_like(p) for key in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[p] |= {"step": torch.zeros((), device=p.device)} | averages
+    state, reader = _state(net, optimizer), dcp.FileSystemReader(path)
+    saved = reader.read_metadata().state_dict_metadata
+    for name, tensor in state.items():
+        if name not in saved or saved[name].size != tensor.shape:
+            there = tuple(saved[name].size) if name in saved else "not"
+            raise ValueError(f"checkpoint {path} is of another model: {name} is {there} there, and "
+                             f"{tuple(tensor.shape)} here; use another --out")  # fmt: skip
+    dcp.load(state, storage_reader=reader)
+    return json.loads((path / checkpoints.MANIFEST).read_text(encoding="utf-8"))["step"]
+
+
+def same_run(folder: Path, run: dict, step: int) -> None:
+    """Keep a run's shape and recipe beside its checkpoints; refuse to go on with another's."""
+    path = Path(folder) / "run.json"
+    if step and path.exists():
+        refuse_another_run(path, json.loads(path.read_text(encoding="utf-8")), run, step)
+    dist.barrier()  # all have read it
+    if dist.get_rank() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".part")
+        draft.write_text(json.dumps(run), encoding="utf-8")
+        os.replace(draft, path)
+
+
+def _state(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Weights and optimizer states; what is cut, as part of the whole (a DTensor)."""
+    whole = net.as_whole if isinstance(net, Split) else lambda _, tensor: tensor
+    state = {}
+    for name, p in _named(net).items():
+        held = {"weight": p.detach()} | optimizer.state.get(p, {})
+        state |= {f"{name}|{key}": whole(name, tensor) for key, tensor in held.items()}
+    return state
+
+
+def _named(net: nn.Module) -> dict[str, nn.Parameter]:
+    """Name in the whole model -> this process's part of the parameter."""
+    inner = net.module if hasattr(net, "module") else net
+    return dict(inner.named_parameters())
