@@ -34,6 +34,7 @@ IF_USED = (
     ("mathjax", 'class="math'),  # its inline configuration, which has no file name
     ("sphinx-design", 'class="sd-'),
     ("design-tabs", "sd-tab-set"),
+    ("calc", 'class="calculator"'),
 )
 UNUSED_STATIC = (
     "vendor",

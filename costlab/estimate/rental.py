@@ -178,8 +178,7 @@ def break_even(
     )[0]  # fmt: skip
     there = number("api_bytes_per_token", api_bytes_per_token or bytes_per_token, most=1e4)
     ratio = bytes_per_token / there
-    read, written = _api(api, "input", provider), _api(api, "output", provider)
-    cached = _api(api, "cached-input", read.provider, read)
+    read, cached, written = api_prices(api, provider)
     prompt, generate = load["prompt"] * ratio, load["generate"] * ratio
     hour = full.dollars_per_million_tokens / 1e6 * full.requests_per_s * load["generate"] * 3600
     f = formula("rent_or_call")(
@@ -192,6 +191,22 @@ def break_even(
         api, read.provider, read.as_of, need, most, need <= most, need / most, f["per_request"],
         f["per_megabyte"], hour, full.dollars_per_megabyte,
     )  # fmt: skip
+
+
+def apis() -> list[str]:
+    """Interfaces whose price is known for reading and for writing."""
+    read, written = ({row.item for row in catalog.prices(kind=k)} for k in ("input", "output"))
+    return sorted(read & written)
+
+
+def api_prices(api: str, provider: str | None = None) -> tuple[catalog.Price, ...]:
+    """Prices of tokens read, read from a cache (like the former where none is known), written.
+
+    Raises:
+        ValueError: `api` or `provider` is unknown, or has no price.
+    """
+    read, written = _api(api, "input", provider), _api(api, "output", provider)
+    return read, _api(api, "cached-input", read.provider, read), written
 
 
 def _api(api: str, kind: str, provider: str | None, instead: object = None) -> catalog.Price:

@@ -62,29 +62,43 @@ def serving(
     if tensor is not None:
         tensor = whole("tensor", tensor, most=devices)
     bits = [number(n, v, most=64) for n, v in (("weight_bits", weight_bits), ("kv_bits", kv_bits))]
-    load = _load(prompt, generate, cached_share, batch, requests_per_s, slo_ttft, slo_tpot)
+    load = make_load(
+        prompt=prompt, generate=generate, cached_share=cached_share, batch=batch,
+        requests_per_s=requests_per_s, slo_ttft=slo_ttft, slo_tpot=slo_tpot,
+    )  # fmt: skip
     first = Replica(shape, chip, 1, 1, *bits)
     point = best(first, devices, tensor, load)
     return _record(point, devices, load, price_per_hour(chip, price))
 
 
-def _load(prompt, generate, cached, batch, rate, slo_ttft, slo_tpot) -> Load:
-    if batch is not None and rate is not None:
+def make_load(
+    *,
+    prompt: int,
+    generate: int,
+    cached_share: float = 0.0,
+    batch: int | None = None,
+    requests_per_s: float | None = None,
+    slo_ttft: float | None = None,
+    slo_tpot: float | None = None,
+) -> Load:
+    """The checked load; `serving` says what the words mean."""
+    if batch is not None and requests_per_s is not None:
         raise ValueError(
-            f"batch and requests_per_s cannot both be given, got {batch!r} and {rate!r}."
+            f"batch and requests_per_s cannot both be given, got {batch!r} and {requests_per_s!r}."
         )
-    known = {"requests_per_s": rate, "slo_ttft": slo_ttft, "slo_tpot": slo_tpot}
+    known = {"requests_per_s": requests_per_s, "slo_ttft": slo_ttft, "slo_tpot": slo_tpot}
     for name, value in known.items():
         if value is not None:
             number(name, value, most=1e9)
-    if isinstance(cached, bool) or not isinstance(cached, int | float) or not 0 <= cached <= 1:
-        raise ValueError(f"cached_share must be a number from 0 to 1, got {cached!r}.")
+    share = cached_share
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValueError(f"cached_share must be a number from 0 to 1, got {share!r}.")
     return Load(
         prompt=whole("prompt", prompt),
         generate=whole("generate", generate),
-        cached=cached,
+        cached=share,
         batch=None if batch is None else whole("batch", batch),
-        rate=rate,
+        rate=requests_per_s,
         slo_ttft=slo_ttft,
         slo_tpot=slo_tpot,
     )

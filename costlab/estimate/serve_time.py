@@ -69,12 +69,52 @@ def matmul_share(chip: Accelerator, known: Mapping[str, float]) -> float:
     return min(known["usual_share"], limit)
 
 
-def kv_limit(model: Transformer) -> int:
-    """Devices over which a cache can be split, at the most: by heads, none of which is cut in two.
+@cache
+def model_inputs(m: Transformer) -> dict[str, float]:
+    """What the formulas of serving ask of a model.
 
-    Engines split the sequences instead where heads are few: latent attention, experts.
+    A cache is split by heads, none of which is cut in two; engines split the sequences instead
+    where heads are few: latent attention, experts. A latent cache is read compressed, at full
+    width, so that decoding takes other operations (`decode_flops`) than reading a prompt.
     """
-    return 10**9 if model.latent or model.moe_layers else model.kv_heads
+    expert = m.moe_layers * m.expert_params
+    latent = 2.0 * m.heads * (2 * m.kv_rank + m.rope_dim)
+    return {
+        "params": m.params,
+        "embedding_params": m.embedding_params,
+        "kv_values": m.kv_values,
+        "kv_limit": 10**9 if m.latent or m.moe_layers else m.kv_heads,
+        "moe": 1 if m.moe_layers else 0,
+        "dense": m.matrix_params - expert * m.experts_active,
+        "expert": expert,
+        "experts": m.experts,
+        "active": m.experts_active,
+        "layers": m.layers,
+        "hidden": m.hidden,
+        "routed": m.experts_active if m.moe_layers else 0,
+        "inner": m.experts_active * m.expert_ffn + m.shared_ffn if m.moe_layers else m.ffn,
+        "attention_flops": m.attention_flops,
+        "decode_flops": latent if m.latent else m.attention_flops,
+        "last": m.vocab * m.hidden,
+    }
+
+
+def chip_inputs(
+    chip: Accelerator, weight_bits: float, known: Mapping[str, float]
+) -> dict[str, float]:
+    """What the formulas of serving ask of a chip that multiplies weights of `weight_bits`."""
+    name = arithmetic(chip, weight_bits)
+    share, ideal = matmul_share(chip, known), chip.measured
+    narrow = known["fp4_share"] if name == "fp4" else 1.0
+    attained = 1.0 if ideal else known["bandwidth_share"]
+    wide = chip.tflops[arithmetic(chip, 16)] * 1e12
+    quantized = weight_bits < 16 and not ideal and name != "fp4"
+    return {
+        "peak": chip.tflops[name] * 1e12 * share * narrow * known["matmul_share"],
+        "peak_attention": wide * share * known["attention_share"],
+        "bandwidth": chip.bandwidth_gbs * 1e9 * attained,
+        "weight_share": known["narrow_read_share"] if quantized else 1.0,
+    }
 
 
 @dataclass(frozen=True)
@@ -98,13 +138,13 @@ class Replica:
 
     def _memory(self, tokens: float = 1.0, batch: float = 0.0) -> dict[str, float]:
         """Every step of the formula `serving_memory` for sequences of `tokens` positions."""
-        m, chip, known = self.model, self.chip, self._known
+        known = self._known
         return formula("serving_memory")(
-            params=m.params, embedding_params=m.embedding_params, kv_values=m.kv_values,
-            weight_bits=self.weight_bits, kv_bits=self.kv_bits, kv_limit=kv_limit(m),
-            attended=m.attended(tokens), batch=batch, tensor=self.tensor, pipeline=self.pipeline,
-            memory_gib=chip.memory_gib, memory_share=known["memory_share"],
-            workspace_gib=0.0 if chip.measured else known["workspace_gib"],
+            **model_inputs(self.model), weight_bits=self.weight_bits, kv_bits=self.kv_bits,
+            attended=self.model.attended(tokens), batch=batch, tensor=self.tensor,
+            pipeline=self.pipeline, memory_gib=self.chip.memory_gib,
+            memory_share=known["memory_share"],
+            workspace_gib=0.0 if self.chip.measured else known["workspace_gib"],
         )  # fmt: skip
 
     @cached_property
@@ -137,47 +177,24 @@ class Replica:
 
     @cached_property
     def _inputs(self) -> dict[str, float]:
-        m, chip, known = self.model, self.chip, self._known
-        expert = m.moe_layers * m.expert_params
-        name = arithmetic(chip, self.weight_bits)
-        share, ideal = matmul_share(chip, known), chip.measured
-        narrow = known["fp4_share"] if name == "fp4" else 1.0
-        link, latency = chip.link(self.tensor)
-        attained = 1.0 if ideal else known["bandwidth_share"]
-        wide = chip.tflops[arithmetic(chip, 16)] * 1e12
-        quantized = self.weight_bits < 16 and not ideal and name != "fp4"
+        held = self._memory()
+        link, latency = self.chip.link(self.tensor)
         return {
-            **known,
+            **self._known,
+            **model_inputs(self.model),
+            **chip_inputs(self.chip, self.weight_bits, self._known),
             "tensor": self.tensor,
-            "dense": m.matrix_params - expert * m.experts_active,
-            "expert": expert,
-            "experts": m.experts,
-            "active": m.experts_active,
-            "layers": m.layers,
-            "hidden": m.hidden,
-            "routed": m.experts_active if m.moe_layers else 0,
-            "spread": self.tensor if m.moe_layers else 1,
-            "inner": m.experts_active * m.expert_ffn + m.shared_ffn if m.moe_layers else m.ffn,
-            "weight_bytes": self.bits / 8,
-            "kv_bytes": m.kv_values * self.kv_bits / 8,
-            "kv_shards": self._memory()["kv_shards"],
-            "attention_flops": m.attention_flops,
-            "peak": chip.tflops[name] * 1e12 * share * narrow * known["matmul_share"],
-            "peak_attention": wide * share * known["attention_share"],
-            "bandwidth": chip.bandwidth_gbs * 1e9 * attained,
-            "weight_share": known["narrow_read_share"] if quantized else 1.0,
-            "link": link * known["link_share"],
-            "latency": latency + known["exchange_latency"],
+            "spread": held["spread"],
+            "weight_bytes": held["bytes_a_weight"],
+            "kv_bytes": held["kv_bytes"],
+            "kv_shards": held["kv_shards"],
+            "link": link * self._known["link_share"],
+            "latency": latency + self._known["exchange_latency"],
         }
 
     @cached_property
     def _decoding(self) -> dict[str, float]:
-        """Decoding adds what the cache costs: a latent one is read compressed, at full width."""
-        m = self.model
-        if not m.latent:
-            return self._inputs
-        flops = 2.0 * m.heads * (2 * m.kv_rank + m.rope_dim)
-        return {**self._inputs, "attention_flops": flops}
+        return {**self._inputs, "attention_flops": self._inputs["decode_flops"]}
 
     def step_parts(self, batch: float, context: float) -> dict[str, float]:
         """Seconds of each part of one step in which `batch` sequences write a token each."""
@@ -190,9 +207,9 @@ class Replica:
 
     def prefill_parts(self, tokens: float, cached: float = 0.0) -> dict[str, float]:
         """Seconds of each part of reading `tokens` after `cached` ones that are in the cache."""
-        m, inputs = self.model, self._inputs
-        parts = {**inputs, "dense": inputs["dense"] - m.vocab * m.hidden}
-        attended = m.attended(cached + tokens / 2)
+        inputs = self._inputs
+        parts = {**inputs, "dense": inputs["dense"] - inputs["last"]}
+        attended = self.model.attended(cached + tokens / 2)
         return formula("prefill")(tokens=tokens, attended=attended, **parts)
 
     def prefill(self, tokens: float, cached: float = 0.0) -> float:

@@ -14,7 +14,7 @@ from costlab.estimate.formulas import formula
 from costlab.estimate.shapes import resolve_model
 
 # Tiers that charge by the gigabyte for reading; the others' reads are free within a region.
-_READS_COST = ("object-infrequent", "object-cold", "object-archive", "object-deep-archive")
+READS_COST = ("object-infrequent", "object-cold", "object-archive", "object-deep-archive")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _rates(tier, provider, price, reads, egress) -> dict[str, list[catalog.Price
         if price is not None
         else _newest(tier, "storage", provider)
     )
-    read = _newest(tier, "retrieval", provider) if reads and tier in _READS_COST else [0.0]
+    read = _newest(tier, "retrieval", provider) if reads and tier in READS_COST else [0.0]
     send = _newest("internet", "egress", provider) if egress else [0.0]
     return {"keep": keep, "read": read, "send": send}
 
