@@ -103,9 +103,14 @@ class Run:
     seconds: float
 
 
-def compare_schemes(text: Tensor, names: list[str], steps: int, expected: Tensor) -> dict[str, Run]:
-    """Train with each scheme: 'ddp', 'zero', 'fsdp2', or a stage and partition, 'flat 2'."""
-    return {name: _run(text, name, steps, expected) for name in names}
+def compare_schemes(
+    text: Tensor, names: list[str], steps: int, expected: Tensor
+) -> tuple[dict[str, Run], float]:
+    """Train with each scheme, and do what `optimizer_first` does, in one start of the processes.
+
+    names: 'ddp', 'zero', 'fsdp2', or a partition and stage, 'flat 2'.
+    """
+    return {name: _run(text, name, steps, expected) for name in names}, optimizer_first(text)
 
 
 def _run(text: Tensor, name: str, steps: int, expected: Tensor) -> Run:
@@ -253,3 +258,12 @@ def train_with_checkpoints(
             saves.append(time.perf_counter() - start)
     # a start right after the last checkpoint has nothing left to do
     return Start(first, *(median(seconds or [0.0]) for seconds in (times, saves)), _all_of(ours))
+
+
+def killed_and_calm(
+    text: Tensor, folder: str, steps: int, every: int, dies_at: int
+) -> tuple[Start, Start]:
+    """`train_with_checkpoints` with a kill, then without, in one start of the processes."""
+    job = (steps, every)
+    killed = train_with_checkpoints(text, f"{folder}/killed", *job, dies_at)
+    return killed, train_with_checkpoints(text, f"{folder}/calm", *job)
