@@ -35,7 +35,7 @@ from costlab.parallel.schedules import Span
 from costlab.parallel.stages import Stage
 from costlab.parallel.tensor import GATHERED, Enter, tensor_parallel
 
-BATCH, CONTEXT, LR = 8, 32, 1e-4
+BATCH, CONTEXT, LR = 4, 32, 1e-4
 
 
 def windows(text: Tensor, step: int, *, batch: int = BATCH, context: int = CONTEXT) -> Tensor:
@@ -162,9 +162,9 @@ def torchs_pipeline(given: Tensor) -> float:
 
 
 def timelines(text: Tensor, schedules: list[tuple[str, int]]) -> dict[tuple[str, int], list[Span]]:
-    """(schedule, micro-batches) -> this stage's spans in a step over 16 rows, after a warm one."""
+    """(schedule, micro-batches) -> this stage's spans in a step over 8 rows, after a warm one."""
     found = {}
-    given = windows(text, 0, batch=16, context=64)
+    given = windows(text, 0, batch=8, context=64)
     for schedule, microbatches in schedules:
         stage = pipeline(load_model().train(), microbatches=microbatches, schedule=schedule)
         for _ in range(2):
@@ -192,7 +192,7 @@ def spread_experts(config: Config, tokens: int) -> tuple[float, float]:
     x = torch.randn(dist.get_world_size(), tokens, config.width)[dist.get_rank()]
     with torch.no_grad(), count_collectives() as traffic:
         found = expert_parallel(layer, x)
-    return float((found - layer(x)).abs().max()), traffic.sent
+        return (found - layer(x)).abs().max().item(), traffic.sent
 
 
 def all_of_pipeline(text: Tensor, steps: int, expected: dict, config: Config) -> dict:
@@ -206,17 +206,34 @@ def all_of_pipeline(text: Tensor, steps: int, expected: dict, config: Config) ->
     }
 
 
-def train_small(model: LanguageModel, text: Tensor, steps: int, seed: int) -> LanguageModel:
-    """Train a small model in place; its experts, where it has some, are kept in balance."""
+def small_model(ffn: int, *, experts: int | None = None, seed: int = 0) -> LanguageModel:
+    """Two narrow layers, `ffn` wide; or each of the `experts` so wide, of which two are active."""
+    torch.manual_seed(seed)
+    config = Config(width=64, layers=2, heads=2, kv_heads=1, head_dim=32, ffn=ffn, context=64)
+    model = LanguageModel(config)
+    for block in model.model.layers if experts else ():
+        block.mlp = Experts(config, experts=experts, active=2)
+    return model
+
+
+def train_small(
+    model: LanguageModel, text: Tensor, steps: range, seed: int,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> torch.optim.Optimizer:  # fmt: skip
+    """Train a small model in place; its experts, where it has some, are kept in balance.
+
+    Returns the optimizer, with which further steps go on from here.
+    """
     mixed = [block.mlp for block in model.model.layers if isinstance(block.mlp, Experts)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
-    for step in range(steps):
-        given = corpus.batch(text, batch=8, context=64, seed=seed, step=step)
+    optimizer = optimizer or torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
+    for step in steps:
+        given = corpus.batch(text, batch=16, context=64, seed=seed, step=step)
         loss = nats(model, given)  # its forward pass also fills `balance`
         (loss + sum(0.01 * layer.balance for layer in mixed)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    return model.eval()
+    return optimizer
 
 
 def _whole(net: nn.Module) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def units(model: LanguageModel) -> list[list[nn.Module]]:
     return [[decoder.embed_tokens], *([b] for b in decoder.layers), [decoder.norm, model.lm_head]]
 
 
-def _seconds(model: LanguageModel, sample: Tensor | None, rounds: int = 5) -> list[float]:
+def _seconds(model: LanguageModel, sample: Tensor | None, rounds: int = 9) -> list[float]:
     """Least seconds of each unit's forward and backward pass, over some rounds."""
     if sample is None:
         raise ValueError("partition 'time' needs a sample to time, int64 (batch, positions)")

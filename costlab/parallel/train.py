@@ -35,7 +35,7 @@ from costlab.parallel.stages import PARTITIONS, check_stages
 from costlab.parallel.tensor import PAIRS, check_cut, tensor_parallel
 
 SILENCE = 600  # seconds that a process may keep the others waiting, under torchrun
-AGES = 30 * 86400  # seconds for a whole run whose processes start here
+AGES = 20 * 86400  # seconds for a whole run whose processes start here; more than 24 days overflow
 
 
 @dataclass(frozen=True, kw_only=True)
