@@ -22,7 +22,7 @@ _HOME = {
     "launch_until_done": "costlab.parallel.faults",
     "TopK": "costlab.parallel.compression",
     "tensor_parallel": "costlab.parallel.tensor",
-    "pipeline": "costlab.parallel.pipeline",
+    "pipeline": "costlab.parallel.pipelining",
     "expert_parallel": "costlab.parallel.experts",
 }
 

@@ -30,7 +30,7 @@ from costlab.lm.pretrained import load_model
 from costlab.parallel.counting import Traffic, count_collectives
 from costlab.parallel.experts import Experts, expert_parallel
 from costlab.parallel.peak import peak_bytes
-from costlab.parallel.pipeline import pipeline
+from costlab.parallel.pipelining import pipeline
 from costlab.parallel.schedules import Span
 from costlab.parallel.stages import Stage
 from costlab.parallel.tensor import GATHERED, Enter, tensor_parallel

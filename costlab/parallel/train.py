@@ -28,7 +28,7 @@ from costlab.parallel import checkpoints, sharded_state
 from costlab.parallel.data import data_parallel, share
 from costlab.parallel.gradient import ShardedModel, shard_gradients
 from costlab.parallel.launch import device, launch
-from costlab.parallel.pipeline import Pipeline, pipeline
+from costlab.parallel.pipelining import Pipeline, pipeline
 from costlab.parallel.schedules import actions
 from costlab.parallel.split import Split
 from costlab.parallel.stages import PARTITIONS, check_stages

@@ -12,7 +12,7 @@ from costlab.parallel import count_collectives
 from costlab.parallel.experts import Experts, expert_parallel
 from costlab.parallel.lessons_model import torch_plan
 from costlab.parallel.peak import peak_bytes
-from costlab.parallel.pipeline import pipeline
+from costlab.parallel.pipelining import pipeline
 from costlab.parallel.stages import Stage
 from costlab.parallel.tensor import GATHERED, tensor_parallel
 

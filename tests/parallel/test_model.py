@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from costlab.parallel import launch
-from costlab.parallel.pipeline import pipeline
+from costlab.parallel.pipelining import pipeline
 from costlab.parallel.schedules import actions, most_held
 from costlab.parallel.tensor import tensor_parallel
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costlab import parallel
 from costlab.lm.model import Config, LanguageModel
 from costlab.parallel.schedules import (
     SCHEDULES,
@@ -125,3 +126,9 @@ def test_bad_cuts_are_refused():
     with pytest.raises(ValueError, match="stages must be at most the 2 units, got 3"):
         cut([1.0, 2.0], 3)
     assert before(Action(0, 0, "forward"), 2) is None
+
+
+def test_names_that_a_reader_types_are_functions_whatever_was_imported_before():
+    assert callable(parallel.pipeline)
+    assert callable(parallel.tensor_parallel)
+    assert callable(parallel.expert_parallel)
