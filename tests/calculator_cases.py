@@ -23,15 +23,17 @@ def draw(source, **kinds):
 
 def _training(source):
     v = draw(
-        source, model=MODELS, chip=CHIPS, data=[1, 1, 2, 4, 32], tensor=[1, 1, 2, 4, 8],
-        pipeline=[1, 1, 2, 4], zero=[0, 1, 2, 3], micro_batch=[1, 1, 2, 4], steps=[1, 3, 8, 64],
+        source, model=MODELS, chip=CHIPS, data=[1, 1, 2, 4, 32],
+        tensor=[1, 1, 2, 4, 8], pipeline=[1, 1, 2, 4], zero=[0, 1, 2, 3],
+        micro_batch=[1, 1, 2, 4], steps=[None, 1, 3, 8, 64],
         sequence=[512, 2048, 8192, 10_000], precision=["bf16", "bf16", "fp8", "fp4", "fp32"],
         recompute=["none", "selective", "full"], adapters=[0, 0, 8, 64], tokens=(1e6, 1e14),
         price=[None, 0.5, 3.0],
     )  # fmt: skip
     replicas = v.pop("data")
     v["devices"] = replicas * v["tensor"] * v["pipeline"]
-    v["global_batch"] = replicas * v["micro_batch"] * v.pop("steps")
+    steps = v.pop("steps")
+    v["global_batch"] = steps and replicas * v["micro_batch"] * steps
     return v
 
 
@@ -85,7 +87,9 @@ def _quantized(source):
 
 
 def _python_quantized(v):
-    return estimate.quantized(v["model"], bits=v["bits"], group=v["group"] or None).to_dict()
+    e = estimate.quantized(v["model"], bits=v["bits"], group=v["group"] or None)
+    named = ("group", "bits_per_weight", "gb_before", "gb", "times_smaller", "error", "noise_db")
+    return {name: getattr(e, name) for name in named}
 
 
 def _storage(source):

@@ -3,6 +3,7 @@
 * MathJax and its fonts are copied from the installed package, so that mathematics works offline.
 * Each page loads the few styles and scripts that it uses, none of the theme's.
 * Pictures get their real width and height, wide tables a frame that scrolls.
+* Pages of claims, reference and status are written by `costlab_reference`.
 * ``{receipt}`` draws the book's receipt from lines ``name | value`` that may hold ``{glue:text}``.
 """
 
@@ -16,6 +17,7 @@ import struct
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import costlab_reference
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -278,6 +280,7 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("receipt", Receipt)
     app.connect("config-inited", set_addresses, priority=400)
     app.connect("builder-inited", copy_receipt)
+    app.connect("source-read", costlab_reference.fill)
     app.connect("html-page-context", finish_page, priority=950)
     app.connect("html-collect-pages", root_page)
     app.connect("build-finished", finish_site, priority=900)

@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from costlab import catalog, estimate, levers
-from costlab.estimate import memory, rental, serve_time, storing, train_time
+from costlab.estimate import layout, memory, rental, serve_time, storing, train_time
 from costlab.estimate.devices import BITS, PRECISIONS
 from costlab.estimate.formulas import export
 from costlab.estimate.train_record import GOODPUT
@@ -40,6 +40,7 @@ def data() -> str:
             "goodput": GOODPUT,
         },
         "update_bytes": train_time.UPDATE_BYTES,
+        "micro_batches": layout.MICRO_BATCHES,
         "bits": BITS,
         "frozen": memory.FROZEN,
         "unpacking": memory.UNPACKING,
