@@ -81,7 +81,7 @@ def _slope(units: list[list[tuple[float, float]]], joined: bool) -> float | None
     """Least squares through all units, each around its own mean unless `joined`."""
     units = [[p for unit in units for p in unit]] if joined else units
     above = below = 0.0
-    for unit in units:
+    for unit in filter(None, units):
         mean_x, mean_y = (sum(values) / len(unit) for values in zip(*unit, strict=True))
         above += sum((x - mean_x) * (y - mean_y) for x, y in unit)
         below += sum((x - mean_x) ** 2 for x, _ in unit)

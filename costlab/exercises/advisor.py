@@ -46,7 +46,13 @@ BREAK_EVEN = Exercise(
 
 PAYBACK = Exercise(
     signature="payback_months(once, before, after)",
-    cases=[(1000.0, 500.0, 400.0), (1000.0, 500.0, 100.0), (5e4, 19000.0, 2400.0), (0.0, 9.0, 5.0)],
+    cases=[
+        (1000.0, 500.0, 400.0),
+        (1000.0, 500.0, 100.0),
+        (5e4, 19000.0, 2400.0),
+        (100.0, 50.0, 15.0),
+        (0.0, 9.0, 5.0),
+    ],
     mistakes=[
         (lambda o, b, a: o / (b - a), "rent is paid by whole months: round up."),
         (lambda o, b, a: int(o / (b - a)), "you rounded down: by then it is not yet paid."),
