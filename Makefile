@@ -18,7 +18,8 @@ INSTALLED := .venv/installed
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help install book test lint unit wheel check-notebooks check-book browser \
-        lab serve notebooks experiments soak lock clean distclean
+        lab serve notebooks experiments soak lock clean distclean \
+        student instructor slides workshop-kit
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -77,6 +78,18 @@ lab: $(INSTALLED) ## open JupyterLab on the notebooks
 
 serve: book ## serve the built book on this machine, port 8000 (PORT=… for another)
 	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
+
+student: $(INSTALLED) ## notebooks for a class: stubs, no solutions, no outputs
+	@$(PY) tools/editions.py student
+
+instructor: $(INSTALLED) ## notebooks to teach from: solutions, teaching notes, minutes
+	@$(PY) tools/editions.py instructor
+
+slides: $(INSTALLED) ## a deck for every chapter, offline, with speaker notes
+	@$(PY) tools/slides.py
+
+workshop-kit: book ## one zip for a room without a network
+	@$(PY) tools/kit.py
 
 lock: $(INSTALLED) ## pin in requirements.txt what .venv holds now
 	@$(PY) tools/lock.py

@@ -20,12 +20,12 @@ TARGET = ROOT / ".venv-wheel"
 DIST = ROOT / "dist"
 
 
-def build() -> Path:
-    """Build the wheel into dist/, which then holds nothing else."""
-    shutil.rmtree(DIST, ignore_errors=True)
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(DIST)]
+def build(target: Path = DIST) -> Path:
+    """Build the wheel into a folder, which then holds nothing else."""
+    shutil.rmtree(target, ignore_errors=True)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return next(DIST.glob("*.whl"))
+    return next(target.glob("*.whl"))
 
 
 def install(wheel: Path) -> None:
