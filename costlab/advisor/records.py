@@ -93,8 +93,8 @@ def decide(options: list[Option], per: str, budget: float | None) -> str:
         more = second.dollars / first.dollars - 1 if first.dollars else 0.0
         text += f"; next is {second.name}, "
         text += f"{more:.0%} more" if more >= 0.005 else "at the same price"
-        apart = abs(second.low * first.dollars - first.low * second.dollars)
-        if second.low < first.dollars and more >= 0.005 and apart > 1e-6 * first.dollars**2:
+        apart = abs(second.low / second.dollars - first.low / first.dollars) if more > 0 else 0.0
+        if second.low < first.dollars and apart > 0.1:  # not the same prices for both
             text += ", cheaper where its own price is at its low end"
     if budget is not None and first.dollars > budget:
         text += f". That is {money(first.dollars - budget)} over the budget of {money(budget)}"
