@@ -30,6 +30,9 @@ def train_saving(folder, stage=2, partition="flat", steps=STEPS, every=EVERY, ki
     sharded = work.sharded_model(stage, partition)
     start = load_checkpoint(sharded, folder)
     if dist.get_rank() == 0:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with (Path(folder) / "starts").open("a") as file:
+            file.write(f"{start}\n")
         flush = checkpoints._flush
 
         def flush_or_die(path):

@@ -3,8 +3,6 @@
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -132,6 +130,8 @@ def ddp():
 
 
 def zero():
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # seconds, for every rank
+
     net = model()
     wrapped = DistributedDataParallel(net)
     optimizer = ZeroRedundancyOptimizer(groups(net), torch.optim.AdamW, lr=LR)
@@ -140,6 +140,8 @@ def zero():
 
 
 def fsdp2():
+    from torch.distributed.fsdp import fully_shard
+
     net = model()
     for block in net.model.layers:
         fully_shard(block)

@@ -1,5 +1,6 @@
 """Checkpoints are whole or not at all, and a killed rank costs no more than the steps since one."""
 
+import contextlib
 import math
 import multiprocessing
 import random
@@ -223,15 +224,51 @@ def test_the_simulation_agrees_with_the_formula():
 
 
 class Killer(threading.Thread):
-    """Kills a random process at random moments, and keeps count."""
+    """Kills a random process at random moments: every other time in training, else before it.
 
-    def __init__(self, kills, seed):
+    begun: a file that grows whenever processes have started and begin to train.
+    """
+
+    def __init__(self, kills, begun):
         super().__init__(daemon=True)
-        self.left, self.draw = kills, random.Random(seed)
+        self.left, self.begun, self.draw = kills, begun, random.Random(0)
 
     def run(self):
         while self.left:
-            time.sleep(self.draw.uniform(0.2, 6))
-            if found := multiprocessing.active_children():
-                self.draw.choice(found).kill()
+            seen = self.size()
+            late = time.monotonic() + 60
+            in_training = self.left % 2
+            while in_training and self.size() == seen and time.monotonic() < late:
+                time.sleep(0.05)
+            time.sleep(self.draw.uniform(0.0, 2.0))
+            with contextlib.suppress(IndexError, ValueError):  # none there, or it ends by itself
+                self.draw.choice(multiprocessing.active_children()).kill()
                 self.left -= 1
+
+    def size(self):
+        return self.begun.stat().st_size if self.begun.exists() else 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
+def test_thirty_kills_at_random_moments(tmp_path):
+    """An error within the timeout each time, never a hang, a broken checkpoint or a step lost."""
+    killer, failures, steps, results = Killer(30, tmp_path / "starts"), 0, 600, None
+    killer.start()
+    while results is None:
+        begun = time.monotonic()
+        try:
+            job = (str(tmp_path), 2, "flat", steps, 5)
+            results = launch(fault_work.train_saving, *job, world_size=2, timeout=120)
+            if killer.left:  # it was done before all the kills: go on
+                results, steps = None, steps + 200
+        except ParallelError:
+            failures += 1
+        assert time.monotonic() - begun < 120 + 15
+        assert all(whole(path) for path in complete(tmp_path))
+    starts = [int(line) for line in (tmp_path / "starts").read_text().split()]
+    print(f"\n30 kills, {failures} failed starts; they began at the steps {starts} of {steps}")
+    assert len(set(starts)) > 5  # many went on from checkpoints of others
+    assert starts == sorted(starts)
+    calm = launch(fault_work.train_saving, str(tmp_path / "calm"), 2, "flat", steps, steps)
+    assert all(torch.equal(calm[0][1][name], t) for name, t in results[0][1].items())
