@@ -28,7 +28,8 @@ _PROMISE = ("slo_ttft", "slo_tpot")
 class Lever:
     """One way to pay less: `dollars` a month instead of today's; `payback_days` after its work.
 
-    `low` and `high` are the ends of the 80 % range where devices are rented.
+    `picked` names the model, chip or interface where the lever chooses one. `low` and `high` are
+    the ends of the 80 % range where devices are rented.
 
     Taught in: notebooks/17_serving.ipynb.
     """
@@ -44,6 +45,7 @@ class Lever:
     risk: str
     why: str
     chapter: str
+    picked: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +139,9 @@ def levers(
     found = []
     for row in table():
         if row["on"] in (service.pays, "both"):
-            after = _after(service, row)
+            after, picked = _after(service, row)
             if after and after[0] < today[0]:
-                found.append(_lever(row, today[0], after, day_rate))
+                found.append(_lever(row, picked, today[0], after, day_rate))
     return today, sorted(found, key=lambda lever: -lever.saved)[:MOST]
 
 
@@ -149,8 +151,8 @@ def table() -> list[dict]:
     return json.loads(files("costlab").joinpath("levers.json").read_text(encoding="utf-8"))
 
 
-def _after(service: Service, row: dict) -> tuple[float, ...] | None:
-    """Dollars a month once the lever is pulled; None where it cannot be."""
+def _after(service: Service, row: dict) -> tuple[tuple[float, ...] | None, str]:
+    """Dollars a month once the lever is pulled, None where it cannot be; and what it picks."""
     change = dict(row.get("set", {}))
     for name, times in row.get("times", {}).items():
         change[name] = max(1, int(getattr(service, name) * times))
@@ -159,22 +161,23 @@ def _after(service: Service, row: dict) -> tuple[float, ...] | None:
     if row.get("follow"):
         change["follow"] = True
     if row.get("smaller"):
-        change["model"] = smaller(service.model)
-        return change["model"] and service.rent(**change)
+        model = smaller(service.model)
+        return _cheapest({model: service.rent(model=model) if model else None})
     if row.get("chip"):
-        ids = (chip.id for chip in catalog.accelerators())
-        rents = [service.rent(accelerator=id, price=None) for id in ids]
-        return min(filter(None, rents), key=_dollars, default=None)
+        ids = [chip.id for chip in catalog.accelerators()]
+        return _cheapest({id: service.rent(accelerator=id, price=None) for id in ids})
     if row.get("api"):
         names = [service.api] if service.pays == "rent" else apis()
-        return min((service.call(api=name) for name in names), key=_dollars)
+        return _cheapest({name: service.call(api=name) for name in names})
     if service.pays == "rent" or row.get("rent"):
-        return service.rent(**change)
-    return service.call(**change)
+        return service.rent(**change), ""
+    return service.call(**change), ""
 
 
-def _dollars(ends: tuple[float, ...]) -> float:
-    return ends[0]
+def _cheapest(known: dict) -> tuple[tuple[float, ...] | None, str]:
+    found = {name: ends for name, ends in known.items() if ends}
+    picked = min(found, key=lambda name: found[name][0], default="")
+    return found.get(picked), picked
 
 
 def smaller(model: str) -> str | None:
@@ -184,9 +187,11 @@ def smaller(model: str) -> str | None:
     return max(known, key=lambda row: row.params).id if known else None
 
 
-def _lever(row: dict, today: float, after: tuple[float, ...], day_rate: float) -> Lever:
+def _lever(
+    row: dict, picked: str, today: float, after: tuple[float, ...], day_rate: float
+) -> Lever:
     paid = formula("payback")(today=today, after=after[0], days=row["days"], day_rate=day_rate)
     words = {name: row[name] for name in ("name", "label", "days", "risk", "why", "chapter")}
     dollars, low, high = after
-    return Lever(**words, dollars=dollars, low=low, high=high,
+    return Lever(**words, picked=picked, dollars=dollars, low=low, high=high,
                  saved=paid["saved"], payback_days=paid["payback_days"])  # fmt: skip

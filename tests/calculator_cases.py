@@ -150,7 +150,7 @@ def _python_bill(v):
     given = {name: value for name, value in v.items() if name not in ("chip", "day_rate")}
     service = levers.Service(**given, accelerator=v["chip"])
     today, ranked = levers.levers(service, day_rate=v["day_rate"])
-    named = ("name", "dollars", "low", "high", "saved", "payback_days", "risk")
+    named = ("name", "picked", "dollars", "low", "high", "saved", "payback_days", "risk")
     rows = [{name: getattr(lever, name) for name in named} for lever in ranked]
     return {"today": today and list(today), "levers": rows}
 

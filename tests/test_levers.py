@@ -38,6 +38,14 @@ def test_eight_bits_are_the_fleet_in_eight_bits():
     assert by_name["weights_8"].dollars == eight.dollars
 
 
+def test_another_accelerator_is_named_and_is_the_cheapest():
+    _, by_name = found()
+    lever = by_name["chip"]
+    asked = {"requests_per_s": 2.5 * 2e6 / 86400, "prompt": 1500, "generate": 300}
+    assert estimate.fleet(DAY["model"], lever.picked, **asked).dollars == lever.dollars
+    assert estimate.fleet(DAY["model"], "h200-sxm", **asked).dollars >= lever.dollars
+
+
 def test_prefixes_that_nobody_shares_save_nothing():
     none = levers(Service(**DAY, pays="call", api="gpt-4o"))[1]
     some = levers(Service(**DAY, pays="call", api="gpt-4o", shared=0.5))[1]

@@ -2,7 +2,7 @@
 "use strict";
 
 {
-  const { SPECS, parse, h, frame, figure, dollars, range, priceNote, start } = window.costlab;
+  const { data, SPECS, parse, h, frame, figure, dollars, range, priceNote, start } = window.costlab;
 
   // Names of columns, without case and signs, as the logs of several services write them.
   const COLUMNS = {
@@ -103,10 +103,13 @@
   const chapters = JSON.parse(document.getElementById("calculator-chapters")?.textContent ?? "{}");
   const days = (value) => value < 1.5 ? "a day" : value < 60 ? `${Math.round(value)} days` : `${figure(value / 730 * 24)} months`;
 
+  const called = ({ name, picked }) => name === "smaller" ? data.models[picked].name
+    : name === "chip" ? data.chips[picked].name : `${picked} (${data.apis[picked].provider})`;
+
   function ranked(levers) {
     if (!levers.length) return h("p", {}, "None of the levers known here saves anything at this load: the fewest devices serve it already, or nothing is cheaper.");
     return h("ol", { class: "levers" }, ...levers.map((lever) => h("li", {},
-      h("p", { class: "lever" }, h("strong", {}, lever.label), h("span", { class: "saved" }, `▼ ${dollars(lever.saved)} a month`)),
+      h("p", { class: "lever" }, h("strong", {}, `${lever.label}${lever.picked ? `: ${called(lever)}` : ""}`), h("span", { class: "saved" }, `▼ ${dollars(lever.saved)} a month`)),
       h("p", { class: "detail" }, `Then ${dollars(lever.dollars)} a month. Risk: ${lever.risk}; ${lever.why}. Assumed work: ${lever.days} days, earned back in ${days(lever.payback_days)}.`,
         Object.hasOwn(chapters, lever.chapter) ? h("span", {}, " See ", h("a", { href: `../notebooks/${lever.chapter}.html` }, chapters[lever.chapter]), ".") : null))));
   }

@@ -293,23 +293,24 @@
         const { per_month } = run("calls", { per_request: each, requests_per_day: u.requests_per_day }, seen);
         return [per_month, per_month, per_month];
       };
-      const least = (all) => all.filter(Boolean).reduce((a, b) => a && a[0] <= b[0] ? a : b, null);
+      // Of dollars by name, the least, and the name.
+      const least = (all) => all.filter(([, after]) => after).reduce((a, b) => a[1] && a[1][0] <= b[1][0] ? a : b, ["", null]);
       function after(row) {
         const change = { ...row.set };
         for (const [name, times] of Object.entries(row.times ?? {})) change[name] = Math.max(1, Math.trunc(v[name] * times));
         if (row.shared) change.cached_share = v.shared;
         if (row.follow) change.follow = true;
-        if (row.smaller) { const model = smaller(v.model); return model && rented({ model }); }
-        if (row.chip) return least(Object.keys(data.chips).map((chip) => rented({ chip, price: null })));
-        if (row.api) return least((v.pays === "rent" ? [v.api] : Object.keys(data.apis)).map((api) => called({ api })));
-        return v.pays === "rent" || row.rent ? rented(change) : called(change);
+        if (row.smaller) { const model = smaller(v.model); return least([[model, model && rented({ model })]]); }
+        if (row.chip) return least(Object.keys(data.chips).map((chip) => [chip, rented({ chip, price: null })]));
+        if (row.api) return least((v.pays === "rent" ? [v.api] : Object.keys(data.apis)).map((api) => [api, called({ api })]));
+        return ["", v.pays === "rent" || row.rent ? rented(change) : called(change)];
       }
       const today = v.pays === "rent" ? rented({}, seen) : called({}, seen);
       if (!today) return { today: null, levers: [] };
-      const levers = data.levers.filter((row) => [v.pays, "both"].includes(row.on)).map((row) => ({ row, after: after(row) }))
+      const levers = data.levers.filter((row) => [v.pays, "both"].includes(row.on)).map((row) => { const [picked, found] = after(row); return { row, picked, after: found }; })
         .filter(({ after }) => after && after[0] < today[0])
-        .map(({ row, after: [dollars, low, high] }) => ({
-          ...row, dollars, low, high, ...run("payback", { today: today[0], after: dollars, days: row.days, day_rate: v.day_rate }, seen),
+        .map(({ row, picked, after: [dollars, low, high] }) => ({
+          ...row, picked, dollars, low, high, ...run("payback", { today: today[0], after: dollars, days: row.days, day_rate: v.day_rate }, seen),
         }))
         .sort((a, b) => b.saved - a.saved).slice(0, 5);
       return { today, levers };
