@@ -103,7 +103,9 @@ class Service:
         more = 1 / found.replicas if follow else 0
         return tuple(d * (1 + more) for d in (found.dollars, found.dollars_low, found.dollars_high))
 
-    def call(self, *, api: str = "", cached_share: float = 0.0, **change) -> tuple[float, ...]:
+    def call(
+        self, *, api: str = "", cached_share: float = 0.0, **change: object
+    ) -> tuple[float, ...]:
         """Dollars a month for calling an interface: three times the same, for it is certain."""
         read, cached, written = api_prices(api or self.api)
         lengths = {"prompt": self.prompt, "generate": self.generate} | change

@@ -24,6 +24,7 @@ RANK = {
     "figures": 3,
     "hardware": 2,
     "results": 3,
+    "levers": 2,
     "advisor": 3.5,  # estimates and recorded results
     "lm": 4,
     "workload": 4,

@@ -257,12 +257,8 @@ class Transformer:
 
     def attended(self, positions: float) -> float:
         """Layers x positions that a token attends to out of `positions`; windows end early."""
-        return formula("attended")(
-            layers=self.layers,
-            window_layers=self.window_layers,
-            window=self.window or positions,
-            positions=positions,
-        )["attended"]
+        windows = {"window_layers": self.window_layers, "window": self.window or positions}
+        return formula("attended")(layers=self.layers, positions=positions, **windows)["attended"]
 
     def forward_flops(self, attended: float = 0.0) -> float:
         """Operations of one token's forward pass.
