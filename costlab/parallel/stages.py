@@ -76,20 +76,19 @@ def units(model: LanguageModel) -> list[list[nn.Module]]:
 
 
 def _seconds(model: LanguageModel, sample: Tensor | None, rounds: int = 9) -> list[float]:
-    """Least seconds of each unit's forward and backward pass, over some rounds."""
+    """Least seconds of each unit's forward and backward pass, over rounds in turn."""
     if sample is None:
         raise ValueError("partition 'time' needs a sample to time, int64 (batch, positions)")
-    sizes, found = [1] * (len(model.model.layers) + 2), []
-    for index in range(len(sizes)):
-        stage = Stage(model, sizes, index)
-        given = sample if index == 0 else stage.blank(sample)
-        times = []
-        for _ in range(rounds):
+    sizes = [1] * (len(model.model.layers) + 2)
+    stages = [Stage(model, sizes, index) for index in range(len(sizes))]
+    given = [sample, *(stage.blank(sample) for stage in stages[1:])]
+    found = [math.inf] * len(sizes)
+    for _ in range(rounds):
+        for index, stage in enumerate(stages):
             start = time.perf_counter()
-            stage(given).sum().backward()
-            times.append(time.perf_counter() - start)
-        stage.zero_grad()
-        found.append(min(times))
+            stage(given[index]).sum().backward()
+            found[index] = min(found[index], time.perf_counter() - start)
+    model.zero_grad()
     return found
 
 
