@@ -163,7 +163,7 @@ def torchs_pipeline(given: Tensor) -> float:
 
 
 def timelines(text: Tensor, microbatches: tuple[int, ...]) -> dict[int, list[Span]]:
-    """Micro-batches -> spans of this stage under GPipe, in the quickest of three steps of 8 rows."""
+    """Micro-batches -> spans of this stage under GPipe, in the best of three steps of 8 rows."""
     found, given = {}, windows(text, 0, batch=8, context=64)
     for number in microbatches:
         stage = pipeline(load_model().train(), microbatches=number, schedule="gpipe")
