@@ -18,10 +18,11 @@ FORMULAS = export()["formulas"]
 
 
 def some_values(name: str) -> dict[str, float]:
-    """A number for each input, experts more than those in use."""
+    """A number for each input: experts more than those in use, a group of many weights."""
     source = random.Random(name)
     values = {key: source.uniform(1, 4) for key in FORMULAS[name]["inputs"]}
-    return values | ({"experts": 9.0} if "experts" in values else {})
+    larger = {"experts": 9.0, "group": 64.0}
+    return values | {key: value for key, value in larger.items() if key in values}
 
 
 @pytest.mark.parametrize(
