@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ def extension():
     path = ROOT / "book/_ext/costlab_book.py"
     spec = importlib.util.spec_from_file_location("costlab_book", path)
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # as Sphinx does: it imports a neighbor
     spec.loader.exec_module(module)
     return module
 
