@@ -253,7 +253,7 @@ class Killer(threading.Thread):
 @pytest.mark.timeout(1500)
 def test_thirty_kills_at_random_moments(tmp_path):
     """An error within the timeout each time, never a hang, a broken checkpoint or a step lost."""
-    killer, failures, steps, results = Killer(30, tmp_path / "starts"), 0, 600, None
+    killer, failures, steps, results = Killer(30, tmp_path / "starts"), 0, 200, None
     killer.start()
     while results is None:
         begun = time.monotonic()
