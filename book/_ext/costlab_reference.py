@@ -87,8 +87,12 @@ def claims_page(root: Path, _: str = "") -> str:
 
 def _claim_row(name: str, kind: str, sentence: str, figures: str, section: str) -> str:
     anchor = f"#{slug(section)}" if section else ""
-    words = sentence.replace("|", "\\|")
-    return f"| [{words}](../notebooks/{name}.ipynb{anchor}) | `{figures}` | {kind} |"
+    return f"| [{plain(sentence)}](../notebooks/{name}.ipynb{anchor}) | `{figures}` | {kind} |"
+
+
+def plain(text: str) -> str:
+    """Text in which no character means anything to markdown."""
+    return re.sub(r"([$*_<>\[\]|~])", r"\\\1", text)
 
 
 def slug(heading: str) -> str:
@@ -145,7 +149,7 @@ def _rows(root: Path, package: Path, part: str) -> Iterator[str]:
     for path in paths:
         for node in _public(path):
             first = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-            first = first.replace("|", "\\|").replace("`", "")
+            first = plain(first.replace("`", ""))
             module = path.relative_to(package).with_suffix("").as_posix().replace("/", ".")
             name = f"{module.removesuffix('.__init__')}.{node.name}"
             yield f"| `{name}` | {first} | {taught(root, node)} |"
