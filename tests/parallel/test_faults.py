@@ -50,11 +50,12 @@ def unbroken(tmp_path_factory):
     return folder, launch(fault_work.save_and_go_on, str(folder), world_size=2)[0]
 
 
+@pytest.mark.timeout(900)  # four starts of two processes, on a machine that others use
 def test_three_kills_lose_nothing(tmp_path, unbroken):
     kills = ("backward", "files", "name")
     results, met = launch_until_done(
         fault_work.train_saving, str(tmp_path), 3, "flat", 6, 2, kills,
-        world_size=2, timeout=60, restarts=3,
+        world_size=2, timeout=180, restarts=3,
     )  # fmt: skip
     assert len(met) == 3
     assert {path.name for path in tmp_path.glob("died.*")} == {f"died.{name}" for name in kills}
