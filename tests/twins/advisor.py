@@ -119,3 +119,6 @@ TWINS = {
     "With a limit on published loss, only the whole model is left": no_limit,
     "If the estimate is too kind, the same service costs more, not less": half_the_load,
 }
+
+# the notebook writes the bound as a fraction
+COMPUTED = {"Sixteen times the devices cost less than a third more": 4 / 3}
