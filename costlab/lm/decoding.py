@@ -29,6 +29,12 @@ def is_language_model(model: nn.Module) -> bool:
     return isinstance(model, LanguageModel) or is_transformers(model)
 
 
+def check_language_model(model: object) -> None:
+    """Raise TypeError with one sentence for what is no language model that this book knows."""
+    if not isinstance(model, nn.Module) or not is_language_model(model):
+        raise TypeError(f"model must be a language model, got {type(model).__name__}")
+
+
 def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
     """Logits (batch, positions, vocab) of `tokens` (batch, positions), either kind of model."""
     if is_transformers(model):

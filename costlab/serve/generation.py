@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from costlab.bill.counting import evaluating
 from costlab.lm.decoding import (
+    check_language_model,
     context_of,
     decode,
     first_weight,
@@ -62,8 +63,7 @@ def check_request(model: nn.Module, prompt: str | bytes | Tensor, tokens: int) -
 
     Raises TypeError or ValueError with one sentence for what `model` cannot continue.
     """
-    if not isinstance(model, nn.Module) or not is_language_model(model):
-        raise TypeError(f"model must be a language model, got {type(model).__name__}")
+    check_language_model(model)
     if isinstance(prompt, str | bytes) and vocabulary_of(model) != 256:
         raise ValueError(
             "prompt is text, but this model does not read bytes: give a tensor of tokens"
@@ -78,11 +78,7 @@ def check_request(model: nn.Module, prompt: str | bytes | Tensor, tokens: int) -
             f"prompt must hold tokens from 0 to {vocabulary_of(model) - 1}, "
             f"got {ids.min()} to {ids.max()}"
         )
-    if ids.shape[1] + tokens > context_of(model):
-        raise ValueError(
-            f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the model's context "
-            f"of {context_of(model)}"
-        )
+    _check_room("model", model, ids, tokens)
     return ids
 
 
@@ -102,10 +98,14 @@ def _check_draft(model, draft, ids: Tensor, tokens: int, kv_cache: bool, lookahe
             f"draft must have the model's vocabulary of {vocabulary_of(model)} tokens, "
             f"got {vocabulary_of(draft)}"
         )
-    if ids.shape[1] + tokens > context_of(draft):
+    _check_room("draft", draft, ids, tokens)
+
+
+def _check_room(name: str, model: nn.Module, ids: Tensor, tokens: int) -> None:
+    if ids.shape[1] + tokens > context_of(model):
         raise ValueError(
-            f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the draft's context "
-            f"of {context_of(draft)}"
+            f"prompt ({ids.shape[1]}) and tokens ({tokens}) exceed the {name}'s context "
+            f"of {context_of(model)}"
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from costlab.bill.counting import evaluating
-from costlab.lm.decoding import first_weight, is_language_model, vocabulary_of
+from costlab.lm.decoding import check_language_model, first_weight, vocabulary_of
 from costlab.serve.slots import SlotCache, feed
 
 
@@ -62,8 +62,7 @@ def pace_of(
     that are read at once; bits: of the cache. Fitted by least squares of relative errors, with no
     figure below zero.
     """
-    if not isinstance(model, nn.Module) or not is_language_model(model):
-        raise TypeError(f"model must be a language model, got {type(model).__name__}")
+    check_language_model(model)
     steps = [(n, length) for n in rows for length in lengths]
     kinds = [(n, 1, length) for n, length in steps] + [(1, new, 0) for new in reads]
     with evaluating(model), torch.inference_mode():

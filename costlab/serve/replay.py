@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from costlab.bill.counting import evaluating, kv_bytes_per_token
 from costlab.bill.machine import this_machine
 from costlab.lm import corpus
-from costlab.lm.decoding import first_weight, is_language_model, vocabulary_of
+from costlab.lm.decoding import check_language_model, first_weight, vocabulary_of
 from costlab.lm.model import LanguageModel
 from costlab.serve.engine import Engine, Job, Policy
 from costlab.serve.generation import check_request
@@ -141,8 +141,7 @@ def _record(job: Job, canceled: bool) -> Served:
 
 
 def _check(model: object, trace: object, policy: object, prompts: object) -> None:
-    if not isinstance(model, nn.Module) or not is_language_model(model):
-        raise TypeError(f"model must be a language model, got {type(model).__name__}")
+    check_language_model(model)
     if not isinstance(trace, Trace) or not len(trace):
         given = "an empty one" if isinstance(trace, Trace) else type(trace).__name__
         raise ValueError(f"trace must be a Trace with at least one request, got {given}")
