@@ -13,7 +13,7 @@ from costlab.advisor.fleet import HOURS, Load, Rented, rented
 from costlab.advisor.records import Option, Recommendation, answer, money
 from costlab.catalog import QualityResult
 from costlab.estimate import Transformer, resolve_accelerator, resolve_model, training
-from costlab.estimate.checks import number, whole
+from costlab.estimate.checks import amount, number, whole
 
 _RECORDED = {"rtn": "nearest", "gptq": "GPTQ"}  # names in costlab/results/quantization.json
 _SHAPES = {"llama-3-8b": "llama-3.1-8b"}  # names in published tables of shapes with another id
@@ -52,7 +52,7 @@ def compression(
     shape, chip = resolve_model(model), resolve_accelerator(accelerator)
     load = Load(requests_per_s=requests_per_s, prompt=prompt, generate=generate,
                 slo_ttft=slo_ttft, slo_tpot=slo_tpot)  # fmt: skip
-    number("max_loss", max_loss, least=-1e-9, most=10)
+    amount("max_loss", max_loss, most=10)
     budget = None if budget is None else number("budget", budget)
     whole("student_tokens", student_tokens, most=10**15)
     fleets: dict[float, Rented | str] = {}

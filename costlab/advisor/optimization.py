@@ -12,7 +12,7 @@ from costlab.advisor.compression import nearest, published_loss
 from costlab.advisor.fleet import Load, Rented, rented
 from costlab.advisor.records import Option, Recommendation, answer
 from costlab.estimate import Transformer, resolve_accelerator, resolve_model, training
-from costlab.estimate.checks import number, whole
+from costlab.estimate.checks import amount, number, whole
 
 SPARSE_BITS = 9.0  # 2:4 of 16 bits: half of them, and 2 bits to say where each of the rest stood
 
@@ -57,7 +57,7 @@ def optimization(
     number("months", months, most=1e4)
     budget = None if budget is None else number("budget", budget)
     if max_loss is not None:
-        number("max_loss", max_loss, least=-1e-9, most=10)
+        amount("max_loss", max_loss, most=10)
     options, left_out = [], {}
     for name, small, bits, loss, words in _ways(shape, fraction):
         why = _ruled_out(loss, max_loss)

@@ -28,6 +28,15 @@ def number(name: str, value: object, *, least: float = 0.0, most: float = MOST["
     return float(value)
 
 
+def amount(name: str, value: object, *, most: float = MOST["number"]) -> float:
+    """`value` as a finite number from 0 to `most`; ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number, got {value!r}.")
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} must be a number from 0 to {most:g}, got {value!r}.")
+    return float(value)
+
+
 def choice(name: str, value: object, known: Iterable) -> object:
     """`value` where it is one of `known`; ValueError lists them, and the nearest, otherwise."""
     known = list(known)

@@ -9,7 +9,7 @@ Taught in: notebooks/07_data_parallel.ipynb.
 
 import math
 
-from costlab.estimate.checks import number, whole
+from costlab.estimate.checks import amount, number, whole
 from costlab.estimate.devices import LINK_LATENCY, NETWORK_LATENCY, Accelerator
 
 
@@ -40,7 +40,7 @@ def reduce_scatter(
 
     Taught in: notebooks/09_gradient_parallel.ipynb.
     """
-    size, share = number("size", size, least=-1e-9), number("share", share, most=1.0)
+    size, share = amount("size", size), number("share", share, most=1.0)
     devices, inside, nodes = _group(chip, devices, beside)
     near = size * (inside - 1) / inside / (chip.link_gbs * 1e9 * share)
     part = size / inside
@@ -79,7 +79,7 @@ def all_to_all(
 
     Taught in: notebooks/08_model_parallel.ipynb.
     """
-    size, share = number("size", size, least=-1e-9), number("share", share, most=1.0)
+    size, share = amount("size", size), number("share", share, most=1.0)
     devices, inside, _ = _group(chip, devices, beside)
     near = size * (inside - 1) / devices / (chip.link_gbs * 1e9 * share)
     far = size * (devices - inside) / devices / (chip.network_gbs * 1e9 * share)
@@ -94,6 +94,6 @@ def send(
 
     Taught in: notebooks/08_model_parallel.ipynb.
     """
-    size, share = number("size", size, least=-1e-9), number("share", share, most=1.0)
+    size, share = amount("size", size), number("share", share, most=1.0)
     speed = chip.network_gbs if between_nodes else chip.link_gbs
     return size / (speed * 1e9 * share) + (NETWORK_LATENCY if between_nodes else LINK_LATENCY)

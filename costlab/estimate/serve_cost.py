@@ -5,7 +5,7 @@ Taught in: notebooks/17_serving.ipynb.
 
 from dataclasses import replace
 
-from costlab.estimate.checks import number, whole
+from costlab.estimate.checks import amount, number, whole
 from costlab.estimate.devices import Accelerator, resolve_accelerator
 from costlab.estimate.formulas import formula
 from costlab.estimate.rental import price_per_hour
@@ -90,13 +90,10 @@ def make_load(
     for name, value in known.items():
         if value is not None:
             number(name, value, most=1e9)
-    share = cached_share
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ValueError(f"cached_share must be a number from 0 to 1, got {share!r}.")
     return Load(
         prompt=whole("prompt", prompt),
         generate=whole("generate", generate),
-        cached=share,
+        cached=amount("cached_share", cached_share, most=1),
         batch=None if batch is None else whole("batch", batch),
         rate=requests_per_s,
         slo_ttft=slo_ttft,

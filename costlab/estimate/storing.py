@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from costlab import catalog
-from costlab.estimate.checks import choice, number, whole
+from costlab.estimate.checks import amount, choice, number, whole
 from costlab.estimate.formulas import formula
 from costlab.estimate.shapes import resolve_model
 
@@ -105,7 +105,7 @@ def storage(
         "retention_days": retention_days, "reads_gb": reads_gb, "egress_gb": egress_gb,
     }  # fmt: skip
     for name, value in amounts.items():
-        _amount(name, value)
+        amount(name, value, most=1e15)
     number("weight_bits", weight_bits, most=64)
     number("checkpoint_bytes", checkpoint_bytes, most=64)
     whole("copies", copies, least=0)
@@ -117,11 +117,6 @@ def storage(
     )  # fmt: skip
     rates = _rates(tier, provider, price, reads_gb > 0, egress_gb > 0)
     return _estimate(tier, sizes, rates, data_gb, reads_gb, egress_gb)
-
-
-def _amount(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
-        raise ValueError(f"{name} must be a number of at least 0, got {value!r}.")
 
 
 def _rates(tier, provider, price, reads, egress) -> dict[str, list[catalog.Price | float]]:
