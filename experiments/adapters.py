@@ -13,7 +13,6 @@ to go on.
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -25,6 +24,7 @@ import torch
 from safetensors.torch import save_file
 
 import costlab
+from costlab import results
 from costlab.lm import corpus
 from costlab.lm.trainer import bits_per_byte
 from costlab.optimize.adapters import adapter_state
@@ -154,27 +154,6 @@ def estimate(setup: Setup, runs: list[dict], base: torch.nn.Module) -> float:
     return sum(per_step[run["kind"]] * setup.steps for run in runs)
 
 
-def kept(path: Path, setup: Setup) -> list[dict]:
-    """The finished runs of this very setup."""
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text())
-    return found["runs"] if found["setup"] == json.loads(json.dumps(asdict(setup))) else []
-
-
-def missing(runs: list[dict], done: list[dict]) -> list[dict]:
-    """The runs that are not finished."""
-    return [run for run in runs if not any(run.items() <= other.items() for other in done)]
-
-
-def keep(path: Path, setup: Setup, done: list[dict]) -> None:
-    """Write the finished runs, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"setup": asdict(setup), "runs": done}, indent=1) + "\n")
-    os.replace(part, path)
-
-
 def options() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -192,7 +171,7 @@ def main(argv: list[str] | None = None) -> dict:
     path = args.keep or ROOT / "_build" / f"adapters{'-quick' * args.quick}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    base, done = costlab.load_model(), kept(path, setup)
+    base, done = costlab.load_model(), results.kept(path, asdict(setup))
     runs, total = sweep(setup), len(KINDS) * (len(setup.rates) + len(setup.seeds) - 1)
     left = total - len(done)
     minutes = estimate(setup, runs if left else [], base) / 60 / len(runs) * left
@@ -202,9 +181,9 @@ def main(argv: list[str] | None = None) -> dict:
         flush=True,
     )
     for later in (False, True):
-        for run in missing(repeats(setup, done) if later else runs, done):
+        for run in results.missing(repeats(setup, done) if later else runs, done):
             done.append(finish(setup, run, base, path.parent))
-            keep(path, setup, done)
+            results.keep(path, asdict(setup), done)
             print(f"{len(done)}/{total} {json.dumps(done[-1])}", flush=True)
     before = scores(base, setup)
     found = {
@@ -216,7 +195,7 @@ def main(argv: list[str] | None = None) -> dict:
     }
     if not args.quick:
         seconds = sum(run["seconds_per_step"] * setup.steps for run in done)
-        written = costlab.results.record("adapters", found, seconds=seconds)
+        written = results.record("adapters", found, seconds=seconds)
         shutil.copyfile(
             path.with_name("adapter.safetensors"), written.with_name("adapter.safetensors")
         )

@@ -12,7 +12,6 @@ command to go on.
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from statistics import median
 import torch
 
 import costlab
+from costlab import results
 from costlab.compress.distillation import distillation_flops
 from costlab.lm import corpus
 from costlab.lm.model import Config, LanguageModel
@@ -154,22 +154,6 @@ def estimate(setup: Setup, runs: list[dict], teacher: LanguageModel) -> float:
     return sum(per_step[run["kind"]] * run["steps"] for run in runs)
 
 
-def kept(path: Path, setup: Setup) -> list[dict]:
-    """The finished runs of this very setup."""
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text())
-    return found["runs"] if found["setup"] == json.loads(json.dumps(asdict(setup))) else []
-
-
-def keep(path: Path, setup: Setup, done: list[dict]) -> None:
-    """Write the finished runs, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"setup": asdict(setup), "runs": done}, indent=1) + "\n")
-    os.replace(part, path)
-
-
 def options() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -185,15 +169,15 @@ def main(argv: list[str] | None = None) -> dict:
     setup = QUICK if args.quick else FULL
     setup = replace(setup, steps=args.steps or setup.steps)
     path = args.keep or ROOT / "_build" / f"distillation{'-quick' * args.quick}.json"
-    teacher, done = costlab.load_model(), kept(path, setup)
+    teacher, done = costlab.load_model(), results.kept(path, asdict(setup))
     runs = plan(setup, teacher)
     runs += equal_time(setup, runs, done, teacher)
-    left = [run for run in runs if not any(run.items() <= other.items() for other in done)]
+    left = results.missing(runs, done)
     print(f"{len(done)} of {len(runs)} runs are there, those left take about "
           f"{estimate(setup, left, teacher) / 60:.0f} minutes", flush=True)  # fmt: skip
     for run in left:
         done.append(finish(setup, run, teacher, path.parent))
-        keep(path, setup, done)
+        results.keep(path, asdict(setup), done)
         print(f"{len(done)}/{len(runs)} {json.dumps(done[-1])}", flush=True)
     found = {
         "setup": asdict(setup),
@@ -206,7 +190,7 @@ def main(argv: list[str] | None = None) -> dict:
     }
     if not args.quick:
         seconds = sum(run["seconds_per_step"] * run["steps"] for run in done)
-        written = costlab.results.record("distillation", found, seconds=seconds)
+        written = results.record("distillation", found, seconds=seconds)
         shutil.copyfile(
             path.with_name("student.safetensors"), written.with_name("student.safetensors")
         )

@@ -13,7 +13,6 @@ processor time, so that what else the machine does is not recorded. Finished run
 import argparse
 import hashlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from statistics import mean
 import torch
 
 import costlab
+from costlab import results
 from costlab.bill.counting import flops_per_token
 from costlab.calibration import calibration_batches
 from costlab.compress.distillation import distillation_flops
@@ -169,22 +169,6 @@ def estimate(setup: Setup, runs: list[dict], children: dict[str, LanguageModel])
     return sum(per_step[run["child"]] * run["steps"] for run in runs)
 
 
-def kept(path: Path, setup: Setup) -> list[dict]:
-    """The finished runs of this very setup."""
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text())
-    return found["runs"] if found["setup"] == json.loads(json.dumps(asdict(setup))) else []
-
-
-def keep(path: Path, setup: Setup, done: list[dict]) -> None:
-    """Write the finished runs, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"setup": asdict(setup), "runs": done}, indent=1) + "\n")
-    os.replace(part, path)
-
-
 def options() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -201,21 +185,21 @@ def main(argv: list[str] | None = None) -> dict:
     setup = replace(setup, steps=args.steps or setup.steps)
     path = args.keep or ROOT / "_build" / f"shearing{'-quick' * args.quick}.json"
     torch.set_num_threads(1)
-    parent, done = costlab.load_model(), kept(path, setup)
+    parent, done = costlab.load_model(), results.kept(path, asdict(setup))
     children = cut(setup, parent)
     runs = plan(setup, parent, children)
-    left = [run for run in runs if not any(run.items() <= other.items() for other in done)]
+    left = results.missing(runs, done)
     print(f"{len(done)} of {len(runs)} runs are there, those left take about "
           f"{estimate(setup, left, children) / 60:.0f} minutes", flush=True)  # fmt: skip
     for run in left:
         done.append(finish(setup, run, parent, children[run["child"]]))
-        keep(path, setup, done)
+        results.keep(path, asdict(setup), done)
         print(f"{len(done)}/{len(runs)} {json.dumps(done[-1])}", flush=True)
     found = describe(setup, parent, children) | {"runs": done}
     found["repaid"] = repaid(done, found["parent"]["operations"])
     if not args.quick:
         seconds = sum(run["seconds_per_step"] * run["steps"] for run in done)
-        print(f"written to {costlab.results.record('shearing', found, seconds=seconds).name}")
+        print(f"written to {results.record('shearing', found, seconds=seconds).name}")
     return found
 
 

@@ -47,6 +47,20 @@ def test_a_failed_write_leaves_the_old_result(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["trial.json"]
 
 
+def test_finished_runs_are_kept_for_their_setup_alone(tmp_path):
+    path, setup = tmp_path / "new" / "runs.json", {"seeds": (0, 1)}
+    assert results.kept(path, setup) == []
+    done = [{"seed": 0, "bits": 1.5}]
+    results.keep(path, setup, done)
+    assert results.kept(path, setup) == done
+    assert results.kept(path, {"seeds": (0, 2)}) == []
+    assert results.missing([{"seed": 0}, {"seed": 1}], done) == [{"seed": 1}]
+    assert [p.name for p in path.parent.iterdir()] == ["runs.json"]
+    with pytest.raises(TypeError):
+        results.keep(path, setup, [object()])
+    assert results.kept(path, setup) == done
+
+
 def test_the_model_is_better_than_its_rivals_and_than_an_untrained_one():
     found = results.read("language_model")
     bits = dict(found["bits_per_byte"])

@@ -43,10 +43,32 @@ def record(name: str, values: dict, *, seconds: float) -> Path:
         "versions": {p: _version(p) for p in ("torch", "numpy", "transformers", "safetensors")},
         "python": platform.python_version(),
     }
-    path = FOLDER / f"{name}.json"
+    return _write(FOLDER / f"{name}.json", {"origin": origin, **values})
+
+
+def keep(path: Path, setup: dict, runs: list[dict]) -> None:
+    """Write the finished runs of an experiment, whole or not at all; `kept` reads them back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, {"setup": setup, "runs": runs})
+
+
+def kept(path: Path, setup: dict) -> list[dict]:
+    """The finished runs that `keep` wrote for this very setup; none for another one."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    return found["runs"] if found["setup"] == json.loads(json.dumps(setup)) else []
+
+
+def missing(runs: list[dict], done: list[dict]) -> list[dict]:
+    """Those of `runs` that are not among the finished ones, which hold figures besides."""
+    return [run for run in runs if not any(run.items() <= other.items() for other in done)]
+
+
+def _write(path: Path, content: dict) -> Path:
     part = path.with_suffix(".part")
     try:
-        part.write_text(json.dumps({"origin": origin, **values}, indent=1) + "\n")
+        part.write_text(json.dumps(content, indent=1) + "\n")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
