@@ -1,9 +1,12 @@
 """Twins of the claims of the chapter on trends: the dates dealt out at random, or nothing saved."""
 
 import random
+from math import log2
 
 from costlab import catalog
+from costlab.advisor.compression import published_loss
 from costlab.catalog.trends import Trend, trend, year
+from costlab.estimate import resolve_model
 
 
 def dealt(points: list[tuple[float, float]], groups: list | None = None) -> Trend:
@@ -65,6 +68,34 @@ def half_the_pace() -> float:
     return trend([(n, 100.0 / 2**n) for n in range(8)]).low
 
 
+def requests_of_one_length() -> float:
+    """Every model at a context of one length."""
+    caches = [(year(m.as_of), 4096 * resolve_model(m.id).kv_bytes_per_token()) for m in MODELS]
+    return trend(caches).low
+
+
+def methods_at_different_bits() -> float:
+    """Rounding to the nearest at three bits beside AWQ at four, over what a bit costs either."""
+    loss = {}
+    for method in ("rtn", "awq"):
+        for bits in (3, 4):
+            rows = catalog.quality_results(technique="quantization")
+            alike = [r for r in rows if (r.method, r.bits, r.group) == (method, bits, 128)]
+            losses = sorted(x for r in alike if (x := published_loss(r) or 0) > 0)
+            loss[method, bits] = losses[len(losses) // 2]
+    one_bit = min(loss[method, 3] / loss[method, 4] for method in ("rtn", "awq"))
+    return loss["rtn", 3] / loss["awq", 4] / one_bit
+
+
+def haste_everywhere() -> float:
+    """The published paces in the place of the best layouts."""
+    points = [(log2(s.devices), s.tokens_per_s) for s in STEPS]
+    alike = [(s.group, s.model, s.layers, s.hidden, s.accelerator, s.precision, s.sequence,
+              s.adapters) for s in STEPS]  # fmt: skip
+    doubling = trend(points, groups=alike)
+    return (1 - doubling.factor) / (1 - doubling.high)
+
+
 def one_offer_at_a_time() -> float:
     """Prices with their groups."""
     rows = [p for p in catalog.prices(kind="on-demand") if p.unit == "accelerator-hour"]
@@ -88,6 +119,9 @@ TWINS = {
     "Sharing keys saves money on long prompts": nothing_saved,
     "Each bit fewer costs more than three times the quality": nothing_saved,
     "Halving the bits saves less the second time, in dollars": nothing_saved,
+    "The cache of the longest request that a model reads has grown": requests_of_one_length,
+    "Between the methods lies less than between four bits and three": methods_at_different_bits,
+    "With the best layout a doubling loses less than the published paces do": haste_everywhere,
     "Each doubling of the devices costs pace": free_doubling,
     "It costs less than a tenth of it": half_the_pace,
     "Models use a smaller share of themselves for each token": shuffled_models,
