@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-import costlab
+from costlab import results
 from costlab.lm import corpus
 from costlab.lm.trainer import bits_per_byte
 from costlab.parallel.lessons_model import small_model, train_small
@@ -47,16 +47,14 @@ def main(argv: list[str] | None = None) -> list[dict]:
     torch.set_num_threads(1)
     if quick:
         return [run(kind, 0, (1, 2)) for kind in KINDS]
-    done = json.loads(KEPT.read_text()) if KEPT.exists() else []
-    for seed in SEEDS:
-        for kind in KINDS:
-            if (kind, seed) not in [(r["kind"], r["seed"]) for r in done]:
-                done.append(run(kind, seed, MARKS))
-                KEPT.parent.mkdir(exist_ok=True)
-                KEPT.write_text(json.dumps(done))
-                print(json.dumps(done[-1]), flush=True)
+    setup = {"kinds": KINDS, "marks": MARKS}
+    runs, done = [{"kind": k, "seed": s} for s in SEEDS for k in KINDS], results.kept(KEPT, setup)
+    for wanted in results.missing(runs, done):
+        done.append(run(**wanted, marks=MARKS))
+        results.keep(KEPT, setup, done)
+        print(json.dumps(done[-1]), flush=True)
     values = {"marks": MARKS, "runs": done}
-    costlab.results.record("experts", values, seconds=sum(r["seconds"] for r in done))
+    results.record("experts", values, seconds=sum(r["seconds"] for r in done))
     return done
 
 

@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import editions
 import notebooks
 
+sys.path.insert(0, str(notebooks.ROOT / "book" / "_ext"))
+
 HERE = Path(__file__).resolve().parent / "slides"
 TARGET = editions.EDITIONS / "slides"
 REVEAL = ("dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js", "LICENSE")
@@ -176,6 +178,8 @@ def export(nb: nbformat.NotebookNode, title: str) -> str:
 
 def copy_assets(assets: Path) -> None:
     """Copy what the decks load from the installed packages: some 2 MB."""
+    from costlab_book import copy_mathjax  # imports Sphinx, which laying out a deck does not need
+
     spec = importlib.metadata.distribution("sphinx-revealjs")
     source = Path(spec.locate_file("sphinx_revealjs/_static/revealjs"))
     assets.mkdir(parents=True, exist_ok=True)
@@ -183,11 +187,7 @@ def copy_assets(assets: Path) -> None:
         shutil.copyfile(source / name, assets / Path(name).name)
     (assets / "LICENSE").rename(assets / "LICENSE-reveal.js")
     shutil.copyfile(HERE / "slides.css", assets / "slides.css")
-    package = importlib.metadata.distribution("sphinx-mathjax-offline")
-    mathjax = Path(package.locate_file("sphinx-mathjax-offline/static/mathjax"))
-    fonts = "output/chtml/fonts/woff-v2"
-    shutil.copytree(mathjax / fonts, assets / "mathjax" / fonts)
-    shutil.copyfile(mathjax / "tex-chtml.js", assets / "mathjax" / "tex-chtml.js")
+    copy_mathjax(assets)
 
 
 def index(decks: dict[str, str]) -> str:

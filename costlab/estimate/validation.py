@@ -23,7 +23,6 @@ LEFT_OUT = {
     "mlperf-reference-lora": "reference code, not tuned",
     "bloomberggpt": "a network of a quarter of the speed that is usual",
 }
-FLASH = "2022-06-01"  # before fused attention (arXiv:2205.14135) its scores went through memory
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,6 @@ class Measured:
     def kind(self) -> str:
         """See `kind_of`."""
         return kind_of(self.model, self.row.precision)
-
-    @property
-    def modern(self) -> bool:
-        """Whether it was measured with fused attention, as the model assumes."""
-        return self.row.as_of >= FLASH
 
     @property
     def kept(self) -> bool:
