@@ -30,6 +30,25 @@ def the_cheapest_seller() -> float:
     return min(chips) / min(d for n, d in rent.items() if "by the token" in n)
 
 
+def the_middle_seller() -> float:
+    """The middle seller instead of the cheapest one asks more than a chip costs."""
+    answer = advisor.recommend(
+        "compute", "llama-3.1-8b", chips=("l4", "a100-80gb", "h100-sxm", "b200-sxm"),
+        requests_per_s=50, **ASKED,
+    )  # fmt: skip
+    rent = {o.name: o.dollars for o in answer.options}
+    sellers = sorted(d for n, d in rent.items() if "by the token" in n)
+    return sellers[len(sellers) // 2] / min(d for n, d in rent.items() if "by the token" not in n)
+
+
+def sixteen_bits_beside_eight() -> float:
+    """A model that needs two devices beside one that fits on one."""
+    answer = advisor.recommend("compression", "llama-3.1-70b", max_loss=0.05, requests_per_s=0.2,
+                               slo_tpot=0.04, **ASKED)  # fmt: skip
+    rent = {o.name: o.dollars for o in answer.options}
+    return rent["as it is"] / rent["smoothquant, 8 bits, inputs too"]
+
+
 def one_price() -> float:
     """A market in which all ask the same."""
     return 1.0
@@ -106,6 +125,8 @@ def half_the_load() -> float:
 TWINS = {
     "With few requests, even the dearest seller of tokens is cheaper": idle_chips_are_free,
     "With many requests, a chip of your own is cheaper than most sellers": the_cheapest_seller,
+    "Even then the cheapest seller of tokens asks less than your own chips cost": the_middle_seller,
+    "With few requests, four bits cost what eight bits cost": sixteen_bits_beside_eight,
     "These lines and the advisor ask the same rent": rounded_down,
     "Between providers of one chip lies more than a factor of three": one_price,
     "A budget that nothing keeps to leaves no best option": no_budget,
