@@ -51,6 +51,7 @@ def data() -> str:
         "send": _rows("internet", "egress"),
         "levers": levers.table(),
         "recent": levers.RECENT,
+        "most_levers": levers.MOST,
     }
     return json.dumps(found, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 

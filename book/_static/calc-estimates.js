@@ -21,6 +21,8 @@
       return run("attended", { layers, window_layers, window: window || positions, positions }).attended;
     };
 
+    const priceOf = (v) => v.price ?? data.chips[v.chip].price?.median ?? null;
+
     // --- training
 
     function layout(v) {
@@ -73,7 +75,7 @@
       const whole = run("training_run", { ...given, ...work, seconds: step, run_tokens: v.tokens }, seen);
       const low = rates.narrow || model.serve.moe, [slow, fast] = data.residuals.training[low ? "low" : "dense"];
       const ends = run("training_range", { slow, fast, goodput: whole.goodput }, seen);
-      const price = v.price ?? chip.price?.median ?? null;
+      const price = priceOf(v);
       const ranged = (value) => value === null ? [null, null, null] : [value, value * ends.low, value * ends.high];
       const [dollars, dollars_low, dollars_high] = ranged(price === null ? null : price * whole.device_hours);
       const [days, days_low, days_high] = ranged(whole.wall_hours / 24);
@@ -181,7 +183,7 @@
 
     function serve(v, seen) {
       const chip = data.chips[v.chip], point = best(v, v.rate, seen), one = point.replica;
-      const tokens = v.prompt + v.generate, rate = point.rate * point.replicas, price = v.price ?? chip.price?.median ?? null;
+      const tokens = v.prompt + v.generate, rate = point.rate * point.replicas, price = priceOf(v);
       const held = one.bytes(v.prompt + v.generate / 2, Math.max(point.batch, 1), seen), fits = one.capacity(tokens) >= 1;
       const utilization = Math.min(v.rate / (point.most * point.replicas), 1e9), batch = point.batch * point.replicas;
       const paid = price === null ? null
@@ -248,7 +250,7 @@
     }
 
     function rent(v, seen) {
-      const most = capacity(v), price = v.price ?? data.chips[v.chip].price?.median ?? null;
+      const most = capacity(v), price = priceOf(v);
       if (most === null) throw new Fault("devices", "are too few: the model does not fit, or no promise can be kept even when idle.");
       if (price === null) throw new Fault("price", "must be given: nobody's price of this accelerator is known.");
       const full = serve({ ...v, rate: 0.999 * most }, seen).dollars, ratio = v.bytes_per_token / v.api_bytes_per_token;
@@ -264,7 +266,7 @@
     // --- a bill, and what lowers it
 
     function fleet(v, rate, seen) {
-      const price = v.price ?? data.chips[v.chip].price?.median ?? null;
+      const price = priceOf(v);
       if (price === null) return null;
       let chosen = null;
       for (const one of layouts(v, 1024, v.prompt + v.generate)) {
@@ -312,7 +314,7 @@
         .map(({ row, picked, after: [dollars, low, high] }) => ({
           ...row, picked, dollars, low, high, ...run("payback", { today: today[0], after: dollars, days: row.days, day_rate: v.day_rate }, seen),
         }))
-        .sort((a, b) => b.saved - a.saved).slice(0, 5);
+        .sort((a, b) => b.saved - a.saved).slice(0, data.most_levers);
       return { today, levers };
     }
 
