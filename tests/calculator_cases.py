@@ -3,7 +3,7 @@
 import random
 
 from costlab import catalog, estimate, levers
-from costlab.estimate import rental
+from costlab.estimate import rental, storing
 
 MODELS = [row.id for row in catalog.models()]
 CHIPS = [row.id for row in catalog.accelerators()]
@@ -104,7 +104,7 @@ def _storage(source):
 def _python_storage(v):
     given = {name: value for name, value in v.items() if name != "model"}
     found, model = {"tiers": {}}, None if v["model"] == "none" else v["model"]
-    for tier in sorted({row.item for row in catalog.prices(kind="storage")}):
+    for tier in storing.tiers():
         try:
             e = estimate.storage(model, tier=tier, **given)
         except ValueError:  # nobody says what reading costs

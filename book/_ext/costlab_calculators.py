@@ -47,7 +47,7 @@ def data() -> str:
         "models": {row.id: _model(row) for row in catalog.models()},
         "chips": {row.id: _chip(row) for row in catalog.accelerators()},
         "apis": {name: _api(name) for name in rental.apis()},
-        "tiers": {name: _tier(name) for name in _tiers()},
+        "tiers": {name: _tier(name) for name in storing.tiers()},
         "send": _rows("internet", "egress"),
         "levers": levers.table(),
         "recent": levers.RECENT,
@@ -109,10 +109,6 @@ def _api(name: str) -> dict:
         "provider": read.provider,
         "as_of": read.as_of,
     }
-
-
-def _tiers() -> list[str]:
-    return sorted({row.item for row in catalog.prices(kind="storage")})
 
 
 def _tier(name: str) -> dict:
@@ -203,7 +199,7 @@ def _quantized_rows():
 
 def _storage_rows():
     yield "tier", "GB kept", "dollars a month", "from", "to"
-    for tier in _tiers():
+    for tier in storing.tiers():
         e = estimate.storage(
             "llama-3.1-8b", tier=tier, data_gb=10_000, checkpoints_per_day=4, retention_days=7
         )

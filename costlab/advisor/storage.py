@@ -9,6 +9,7 @@ from costlab import catalog
 from costlab.advisor.records import Option, Recommendation, answer
 from costlab.estimate import storage as keep
 from costlab.estimate.checks import number
+from costlab.estimate.storing import tiers
 
 # Archives from which an object is first restored, for minutes to hours (AWS S3 and Azure Blob
 # documentation, access tiers); Google Cloud's coldest class is read at once.
@@ -61,7 +62,7 @@ def storage(
 
 def _options(model: object, asked: dict, at_once: bool) -> tuple[list[Option], dict[str, str]]:
     options, left_out = [], {}
-    for tier in sorted({row.item for row in catalog.prices(kind="storage")}):
+    for tier in tiers():
         for row in catalog.price(tier, kind="storage").rows:
             name = f"{tier}, {row.provider}"
             if at_once and (tier, row.provider) in RESTORED_FIRST:

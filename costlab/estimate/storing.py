@@ -65,6 +65,11 @@ class StorageEstimate:
         return storage_table(self)
 
 
+def tiers() -> list[str]:
+    """The catalog's storage items that have a price, such as 'object-standard'."""
+    return sorted({row.item for row in catalog.prices(kind="storage")})
+
+
 def storage(
     model: object = None,
     *,
@@ -121,8 +126,7 @@ def storage(
 
 def _rates(tier, provider, price, reads, egress) -> dict[str, list[catalog.Price | float]]:
     """Prices of keeping, reading and sending: every provider's newest, or the one that is given."""
-    tiers = sorted({row.item for row in catalog.prices(kind="storage")})
-    choice("tier", tier, tiers)
+    choice("tier", tier, tiers())
     keep = (
         [number("price", price, most=1e3)]
         if price is not None
