@@ -41,21 +41,8 @@ def save_checkpoint(sharded: ShardedModel, folder: str | Path, *, step: int, kee
     Raises TypeError or ValueError. Taught in: notebooks/09_gradient_parallel.ipynb.
     """
     _check(sharded, step=step, keep=keep)
-    folder = Path(folder)
-    final = folder / f"step_{step:09d}"
-    draft = final.with_suffix(".part")
-    if dist.get_rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(draft, ignore_errors=True)
-    dist.barrier()
-    dcp.save(_state(sharded), storage_writer=dcp.FileSystemWriter(draft))  # flushes each file
-    dist.barrier()
-    if dist.get_rank() == 0:
-        _publish(draft, final, {"step": step, "model": fingerprint(sharded)})
-        for old in complete(folder)[:-keep]:
-            _remove(old)
-    dist.barrier()
-    return final
+    about = {"step": step, "model": fingerprint(sharded)}
+    return write(_state(sharded), folder, about, keep=keep)
 
 
 def load_checkpoint(sharded: ShardedModel, folder: str | Path) -> int:
@@ -66,15 +53,45 @@ def load_checkpoint(sharded: ShardedModel, folder: str | Path) -> int:
     Taught in: notebooks/09_gradient_parallel.ipynb.
     """
     _check(sharded)
-    chosen = [str(_newest(Path(folder))) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(chosen, src=0)
-    if chosen[0] == "None":
+    path = newest(folder)
+    if path is None:
         return 0
-    path = Path(chosen[0])
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     _compare(path, manifest["model"], fingerprint(sharded))
     _restore(sharded, path)
     return manifest["step"]
+
+
+def write(state: dict[str, Tensor], folder: str | Path, about: dict, *, keep: int = 2) -> Path:
+    """Write what all ranks hold as `folder/step_…`, whole or not at all; all ranks call it.
+
+    about: what the manifest says, `step` at least. keep: how many checkpoints stay. Returns the
+    path.
+    """
+    folder = Path(folder)
+    final = folder / f"step_{about['step']:09d}"
+    draft = final.with_suffix(".part")
+    if dist.get_rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+    dist.barrier()
+    dcp.save(state, storage_writer=dcp.FileSystemWriter(draft))  # flushes each file
+    dist.barrier()
+    if dist.get_rank() == 0:
+        publish(draft, final, about)
+        for old in complete(folder)[:-keep]:
+            _remove(old)
+    dist.barrier()
+    return final
+
+
+def newest(folder: str | Path) -> Path | None:
+    """The newest whole checkpoint, as rank 0 finds it; all ranks call it. None: there is none."""
+    found = [None]
+    if dist.get_rank() == 0:
+        found = [next((path for path in reversed(complete(folder)) if whole(path)), None)]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
 
 
 def complete(folder: str | Path) -> list[Path]:
@@ -107,7 +124,7 @@ def fingerprint(sharded: ShardedModel) -> dict[str, dict]:
     return {"partition": {"kind": kind}} | found
 
 
-def _publish(draft: Path, final: Path, about: dict) -> None:
+def publish(draft: Path, final: Path, about: dict) -> None:
     """Add the manifest and give the folder its name, each only when what is before is on disk."""
     files = {path.name: digest(path) for path in sorted(draft.iterdir())}
     with (draft / MANIFEST).open("w", encoding="utf-8") as file:
@@ -138,10 +155,6 @@ def _flush(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _newest(folder: Path) -> Path | None:
-    return next((path for path in reversed(complete(folder)) if whole(path)), None)
 
 
 def _state(sharded: ShardedModel) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -27,19 +26,7 @@ def save(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, *, step
 
     All processes call it. net: of `tensor_parallel`, `pipeline`, `data_parallel` or `fully_shard`.
     """
-    final = Path(folder) / f"step_{step:09d}"
-    draft = final.with_suffix(".part")
-    if dist.get_rank() == 0:
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(draft, ignore_errors=True)
-    dist.barrier()
-    dcp.save(_state(net, optimizer), storage_writer=dcp.FileSystemWriter(draft))
-    dist.barrier()
-    if dist.get_rank() == 0:
-        checkpoints._publish(draft, final, {"step": step})
-        for old in checkpoints.complete(folder)[:-2]:
-            checkpoints._remove(old)
-    dist.barrier()
+    checkpoints.write(_state(net, optimizer), folder, {"step": step})
 
 
 def load(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
@@ -48,11 +35,9 @@ def load(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
     Raises ValueError where it holds other tensors: it is of another model, or of --parallel
     gradient, whose slices have names of their own.
     """
-    chosen = [str(checkpoints._newest(Path(folder))) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(chosen, src=0)
-    if chosen[0] == "None":
+    path = checkpoints.newest(folder)
+    if path is None:
         return 0
-    path = Path(chosen[0])
     for p in _named(net).values():
         averages = {key: torch.zeros_like(p) for key in ("exp_avg", "exp_avg_sq")}
         optimizer.state[p] |= {"step": torch.zeros((), device=p.device)} | averages

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
 
 from costlab.lm.model import LanguageModel
 from costlab.lm.pretrained import load_model
 from costlab.lm.trainer import main, parser, train
-from costlab.parallel import launch
+from costlab.parallel import launch, sharded_state
 
 sys.path.insert(0, str(Path(__file__).parent))  # started processes inherit it
 import train_work as work
@@ -56,6 +58,18 @@ def test_four_go_on_from_two_cut_in_another_way(folder, expected, kind):
 
 def test_another_run_is_refused(folder):
     assert "is of another run: there {'seed': 0}" in (folder / "told").read_text()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        net, wider = nn.Linear(3, 3), nn.Linear(3, 4)
+        sharded_state.save(net, torch.optim.AdamW(net.parameters()), tmp_path, step=1)
+        optimizer = torch.optim.AdamW(wider.parameters())
+        with pytest.raises(ValueError, match=r"another model: weight\|weight is \(3, 3\) there"):
+            sharded_state.load(wider, optimizer, tmp_path)
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(
