@@ -57,6 +57,7 @@ def time_with_failures(
     A failure may come while it works, saves or restarts, at any moment alike.
     """
     _check(work=work, interval=interval, save=save, mtbf=mtbf)
+    _check_restart(restart)
     tries = math.expm1((interval + save) / mtbf)
     return mtbf * math.exp(restart / mtbf) * tries * work / interval
 
@@ -69,6 +70,7 @@ def simulate_failures(
     As `time_with_failures`, except that nothing is saved after the last piece of work.
     """
     _check(work=work, interval=interval, save=save, mtbf=mtbf)
+    _check_restart(restart)
     draw = random.Random(seed)
     clock = done = 0.0
     fails = draw.expovariate(1 / mtbf)
@@ -91,3 +93,9 @@ def _check(**given: float) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < value < math.inf:
             raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
+
+
+def _check_restart(restart: float) -> None:
+    number = isinstance(restart, int | float) and not isinstance(restart, bool)
+    if not number or not 0 <= restart < math.inf:
+        raise ValueError(f"restart must be a number of seconds, at least 0, got {restart!r}")

@@ -190,6 +190,10 @@ def test_bad_arguments_get_one_sentence(single, tmp_path):
     for save in (0, -1, math.inf, True, "1"):
         with pytest.raises(ValueError, match="save must be a positive number of seconds, got"):
             checkpoint_interval(save=save, mtbf=100)
+    for restart in (-1, math.inf, math.nan, True, "1"):
+        for tried in (time_with_failures, simulate_failures):
+            with pytest.raises(ValueError, match="restart must be a number of seconds, at least 0"):
+                tried(100, interval=10, save=1, restart=restart, mtbf=50)
 
 
 def test_restarts_end(tmp_path):
