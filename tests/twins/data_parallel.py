@@ -14,6 +14,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from costlab import estimate
 from costlab.estimate import collectives
+from costlab.estimate.validation import measured
 from costlab.lm.model import Config, LanguageModel
 from costlab.parallel import LocalSGD, count_collectives, disagreement, lessons
 
@@ -181,6 +182,35 @@ def same(model: nn.Module) -> float:
     return (model.weight - other.weight).abs().max().item()
 
 
+def kept(group: str, **wanted: object) -> tuple[float, float]:
+    """The share of its pace that an accelerator of the largest run keeps: published, predicted."""
+    runs = [run for run in measured() if run.row.group == group and run.row.sequence == 2048
+            and all(getattr(run.row, name) == value for name, value in wanted.items())]  # fmt: skip
+    runs.sort(key=lambda run: run.row.devices)
+    first, last = runs[0], runs[-1]
+    return last.row.tokens_per_s / first.row.tokens_per_s, last.pace() / first.pace()
+
+
+def harsher_than_published() -> float:
+    """A prediction in the place of what was published, and the other way round."""
+    published, predicted = kept("mosaic-a100-40gb", hidden=768)
+    return published - predicted
+
+
+def one_that_does_not_learn() -> float:
+    """How far its loss is from that of a model that does."""
+    torch.manual_seed(0)
+    model, (inputs, labels) = nn.Linear(8, 3), rows()
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=1.0), []
+    for _ in range(50):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses[0] - losses[-1]
+
+
 TWINS = {
     "The average of two halves is the gradient of the whole batch": average_of_unequal_shares,
     "Our ring adds up as torch's all-reduce does": ring_of_one_round,
@@ -210,6 +240,12 @@ TWINS = {
     "With the batch fixed, 16,384 compute less than a quarter of it": lambda: busy(
         16384, 4e6 * 16384 / 512
     ),
+    # a batch that hardly grows
+    "With a batch that grows, each keeps nine tenths on sixteen times as many": lambda: kept(
+        "mlperf-v4.1-gpt3", accelerator=CARD.id
+    )[0],
+    "No prediction is harsher than what was published": harsher_than_published,
+    "The loss of the broken hook is that of ours, to a tenth of a nat": one_that_does_not_learn,
     # the hook averages the gradient
     "The broken hook does not give the weights of one process": lambda: same(nn.Linear(4, 4)),
     "Its two ranks hold two different models": agreement,

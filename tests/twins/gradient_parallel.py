@@ -8,7 +8,8 @@ import torch.distributed as dist
 from torch.nn.utils import parameters_to_vector
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from costlab import catalog
+from costlab import catalog, estimate
+from costlab.estimate import collectives
 from costlab.lm.model import LanguageModel
 from costlab.lm.trainer import loss_on
 from costlab.parallel.counting import count_collectives
@@ -139,6 +140,17 @@ def firm_machines_that_fail_as_spot() -> float:
     return time_with_failures(3600, interval=interval, **job) / 3600
 
 
+def on_half_the_devices() -> float:
+    """Tokens on each of 8,192 devices, at the same batch, over those that hide stage 3."""
+    card, big = estimate.resolve_accelerator("h100-sxm"), catalog.model("llama-3.1-8b")
+    rows = catalog.training_steps()
+    [row] = [r for r in rows if (r.model, r.context, r.devices) == ("llama-3.1-405b", 1, 8192)]
+    units = big.layers + 1
+    sending = 3 * units * collectives.all_gather(card, 2 * big.params / units, row.devices)
+    computing = 6 * big.params / (0.4 * card.peak_flops("bf16"))
+    return row.global_batch * row.sequence / row.devices * computing / sending
+
+
 def nothing() -> float:
     """A difference of two figures that are one and the same: nothing was done."""
     return 0.0
@@ -151,6 +163,8 @@ def unchanged() -> float:
 
 TWINS = {
     "Two processes that update a slice each end at the weights of one": lambda: slices(False),
+    "On 16,384 devices each has fewer tokens than hide stage 3": on_half_the_devices,
+    "Twice or half that interval costs less than five percent": saved_as_seldom_as_it_fails,
     # the same order
     "In float32 the order of additions alone moves a weight by over 1e-5": nothing,
     "Every stage ends at the weights of one process, and so do torch's own": lambda: slices(False),
