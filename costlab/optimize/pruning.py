@@ -117,6 +117,8 @@ def sparsity_at(
     """
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+    for name, value in (("step", step), ("start", start)):
+        check_number(name, value)
     for name, value in (("initial", initial), ("final", final)):
         check_number(name, value, most=1)
     done = min(max((step - start) / steps, 0.0), 1.0)

@@ -97,6 +97,8 @@ def unit_scores(
     of all weights that go with the unit. "random": from 0 to 1, by `seed`. Raises as `shear` does.
     """
     groups = _find(model, units, score)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ValueError(f"seed must be a whole number, got {seed!r}")
     if score == "random":
         generator = torch.Generator().manual_seed(seed)
         return {group.name: torch.rand(group.count, generator=generator) for group in groups}

@@ -463,6 +463,8 @@ def test_progress_is_shown(capsys):
 
 # The schedule
 
+NAN = float("nan")
+
 
 def test_the_schedule_goes_from_first_to_last_ever_more_slowly():
     found = [sparsity_at(s, steps=10, final=0.8, initial=0.2, start=5) for s in range(30)]
@@ -479,17 +481,18 @@ def test_the_schedule_goes_from_first_to_last_ever_more_slowly():
         ({"steps": 0, "final": 0.5}, "steps must be a whole number of at least 1, got 0"),
         ({"steps": 5, "final": 1.5}, "final must be a number from 0 to 1, got 1.5"),
         ({"steps": 5, "final": 1, "initial": -1}, "initial must be a number from 0 to 1, got -1"),
+        ({"steps": 5, "final": 1, "step": "2"}, "step must be a finite number .*, got '2'"),
+        ({"steps": 5, "final": 1, "start": NAN}, "start must be a finite number .*, got nan"),
     ],
 )
 def test_a_schedule_that_is_none(options, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}$"):
-        sparsity_at(0, **options)
+        sparsity_at(**({"step": 0} | options))
 
 
 # What is refused
 
 
-NAN = float("nan")
 REFUSED = [
     ({}, "one of threshold and sparsity must be given, got threshold None and sparsity None"),
     ({"threshold": 0.1, "sparsity": 0.5}, "one of threshold and sparsity must be given, got thre"),
