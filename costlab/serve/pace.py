@@ -42,10 +42,6 @@ class Pace:
         each = self.read_token + (held + new / 2) * self.read_position
         return self.read_fixed + new * each
 
-    def slowed(self, factor: float) -> Pace:
-        """The pace of a machine that takes `factor` times as long for everything."""
-        return Pace(*(factor * value for value in vars(self).values()))
-
 
 def pace_of(
     model: nn.Module,
