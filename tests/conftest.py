@@ -1,5 +1,6 @@
 """What every test starts from: one thread, fixed seeds, no network."""
 
+import importlib
 import os
 import random
 import socket
@@ -17,6 +18,10 @@ from hypothesis import settings
 # Machines are slow and shared: no deadline. The same examples everywhere: a failure repeats.
 settings.register_profile("costlab", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("costlab")
+
+if os.environ.get("CI") == "true":
+    # On a reader's machine a peer that is missing skips its tests; on CI every oracle is asked.
+    pytest.importorskip = lambda name, *_, **__: importlib.import_module(name)
 
 LOCAL = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
 

@@ -1,7 +1,9 @@
 """What `make` runs, and the files that it goes by."""
 
 import importlib.util
+import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -239,3 +241,13 @@ def test_installing_needs_the_pinned_python():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "need Python 3.11" in done.stderr
+
+
+@pytest.mark.parametrize(("ci", "seen"), [("true", "1 error"), ("false", "1 skipped")])
+def test_a_missing_oracle_fails_on_ci_and_skips_elsewhere(tmp_path, ci, seen):
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_peer.py").write_text("import pytest\npytest.importorskip('no_such_peer')\n")
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, env=os.environ | {"CI": ci})
+    assert seen in done.stdout
