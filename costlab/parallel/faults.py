@@ -58,6 +58,7 @@ def time_with_failures(
     """
     _check(work=work, interval=interval, save=save, mtbf=mtbf)
     _check_restart(restart)
+    _check_that_it_ends(interval + save, restart, mtbf)
     tries = math.expm1((interval + save) / mtbf)
     return mtbf * math.exp(restart / mtbf) * tries * work / interval
 
@@ -71,6 +72,7 @@ def simulate_failures(
     """
     _check(work=work, interval=interval, save=save, mtbf=mtbf)
     _check_restart(restart)
+    _check_that_it_ends(min(interval + save, work), restart, mtbf)
     draw = random.Random(seed)
     clock = done = 0.0
     fails = draw.expovariate(1 / mtbf)
@@ -99,3 +101,12 @@ def _check_restart(restart: float) -> None:
     number = isinstance(restart, int | float) and not isinstance(restart, bool)
     if not number or not 0 <= restart < math.inf:
         raise ValueError(f"restart must be a number of seconds, at least 0, got {restart!r}")
+
+
+def _check_that_it_ends(piece: float, restart: float, mtbf: float) -> None:
+    for name, seconds in (("interval and save", piece), ("restart", restart)):
+        if seconds > 10 * mtbf:
+            raise ValueError(
+                f"{name} must take at most 10 times the mtbf of {mtbf:g} s, or the work hardly "
+                f"ever ends, got {seconds:g} s"
+            )

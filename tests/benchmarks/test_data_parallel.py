@@ -12,7 +12,7 @@ pytestmark = pytest.mark.soak
 SLACK = 0.1  # two processes on a shared machine seldom have the same share of it
 
 
-def test_data_parallel_keeps_nine_tenths_of_the_pace_of_ddp():
+def test_data_parallel_keeps_the_pace_of_ddp():
     """Two processes, the book's model, each step of one between two steps of the other."""
     model = costlab.load_model()
     text = corpus.as_tensor(corpus.training_text())

@@ -194,6 +194,10 @@ def test_bad_arguments_get_one_sentence(single, tmp_path):
         for tried in (time_with_failures, simulate_failures):
             with pytest.raises(ValueError, match="restart must be a number of seconds, at least 0"):
                 tried(100, interval=10, save=1, restart=restart, mtbf=50)
+    for given in ({"interval": 900, "restart": 1}, {"interval": 10, "restart": 900}):
+        for tried in (time_with_failures, simulate_failures):
+            with pytest.raises(ValueError, match="at most 10 times the mtbf of 50 s, or the work"):
+                tried(1e4, save=1, mtbf=50, **given)
 
 
 def test_restarts_end(tmp_path):
