@@ -33,10 +33,11 @@ install: $(INSTALLED) ## create .venv with the pinned packages and costlab, edit
 book: $(INSTALLED) ## build the book; nothing is executed, the outputs are committed
 	@$(PY) tools/book.py
 
-test: $(INSTALLED) ## every check: style, tests, notebooks, book, browser
+test: $(INSTALLED) ## every check, whatever fails: style, tests, notebooks, book, browser
 	@$(STAGE) --start
-	@$(MAKE) --no-print-directory lint unit wheel check-notebooks check-book browser
-	@$(STAGE) --sum
+	@failed=0; \
+	$(MAKE) --no-print-directory --keep-going lint unit wheel check-notebooks check-book browser || failed=1; \
+	$(STAGE) --sum && exit $$failed
 
 lint: $(INSTALLED)
 	@$(STAGE) format $(PY) -m ruff format --check .
