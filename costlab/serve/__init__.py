@@ -9,6 +9,7 @@ from costlab.serve.ledger import Replay, Served
 from costlab.serve.pace import Pace, pace_of
 from costlab.serve.replay import at_rate, replay
 from costlab.serve.speculation import NGram
+from costlab.serve.split import Split, split
 
 __all__ = [
     "NGram",
@@ -16,8 +17,10 @@ __all__ = [
     "Policy",
     "Replay",
     "Served",
+    "Split",
     "at_rate",
     "generate",
     "pace_of",
     "replay",
+    "split",
 ]

@@ -142,9 +142,7 @@ def _record(job: Job, canceled: bool) -> Served:
 
 def _check(model: object, trace: object, policy: object, prompts: object) -> None:
     check_language_model(model)
-    if not isinstance(trace, Trace) or not len(trace):
-        given = "an empty one" if isinstance(trace, Trace) else type(trace).__name__
-        raise ValueError(f"trace must be a Trace with at least one request, got {given}")
+    check_trace(trace)
     if not isinstance(policy, Policy):
         raise TypeError(f"policy must be a Policy or its batching, got {type(policy).__name__}")
     if prompts is None and vocabulary_of(model) != 256:
@@ -153,6 +151,13 @@ def _check(model: object, trace: object, policy: object, prompts: object) -> Non
         raise ValueError(
             f"prompts must hold one for each of the {len(trace)} requests, got {len(prompts)}"
         )
+
+
+def check_trace(trace: object) -> None:
+    """Raise ValueError with one sentence for what is no trace, or an empty one."""
+    if not isinstance(trace, Trace) or not len(trace):
+        given = "an empty one" if isinstance(trace, Trace) else type(trace).__name__
+        raise ValueError(f"trace must be a Trace with at least one request, got {given}")
 
 
 def _jobs(model, trace: Trace, prompts) -> tuple[list[Job], dict[int, str]]:
