@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from nbval.plugin import IPyNbFile, coalesce_streams, get_sanitize_patterns
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+import answers
 import notebook_rules
 import notebooks
 import repo
@@ -519,6 +520,15 @@ def test_digits_are_told_apart():
     ]
     assert wrong[:2] == [RECEIPT.replace("1.432", "1.433"), RECEIPT]
     assert [cell for cell, _ in altered(receipts("no digit", "7"), one_digit)] == [1, 3]
+
+
+# --- the answers of worked problems
+
+
+def test_what_an_answer_prints_is_written_below_it():
+    folded = "<summary>Answer</summary>\n\n```python\nprint(6 * 7)\n```\n\n```text\n{}```\n\nSo."
+    assert answers.with_answers(folded.format("41\n")) == folded.format("42\n")
+    assert answers.with_answers(folded.format("")) == folded.format("42\n")
 
 
 # --- the commands, on notebooks of two cells

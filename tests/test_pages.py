@@ -74,6 +74,16 @@ def test_each_trend_of_the_article_has_its_section(trend):
     assert trend in headings("19_trends")
 
 
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_each_chapter_ends_with_a_take_away_problems_and_what_to_read(name):
+    texts = ["".join(c["source"]) for c in reference.cells(ROOT, name)]
+    text = "\n".join(texts)
+    assert re.search(r"^## (Take it with you|What to take from this)$", text, re.M)
+    assert re.search(r"^## Further reading$", text, re.M)
+    for number in ("1|One", "2|Two", "3|Three"):
+        assert re.search(rf"^\*\*(Worked problem )?({number})[.:]", text, re.M), number
+
+
 def test_the_overview_links_to_every_method_of_the_article():
     text = (ROOT / "book/algorithms.md").read_text(encoding="utf-8")
     for topic, page in PAGES.items():

@@ -27,6 +27,7 @@ from xml.etree import ElementTree
 import nbformat
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import answers
 import repo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +73,7 @@ def with_exercises(text: str) -> str:
 
 
 def stamp(nb: nbformat.NotebookNode, name: str, url: str) -> None:
-    """Write what is generated: the first cell, the Colab link, the exercises."""
+    """Write what is generated: the first cell, the Colab link, exercises, answers of problems."""
     if not nb.cells or nb.cells[0].cell_type != "markdown":
         sys.exit(f"{name} must open with a markdown cell that holds its title.")
     title, link = nb.cells[0], colab_link(name, url)
@@ -86,7 +87,7 @@ def stamp(nb: nbformat.NotebookNode, name: str, url: str) -> None:
     nb.cells[1].metadata["tags"] = ["hide-input"]
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            cell.source = with_exercises(cell.source)
+            cell.source = answers.with_answers(with_exercises(cell.source))
 
 
 def normalize(nb: nbformat.NotebookNode) -> None:
