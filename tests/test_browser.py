@@ -18,7 +18,8 @@ import subprocess
 import threading
 import time
 import urllib.request
-from functools import partial
+from functools import cache, partial
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -285,6 +286,38 @@ def test_no_built_file_names_another_host_to_load():
         path.name: found.group() for path in files if (found := loads.search(path.read_text()))
     }
     assert not named
+
+
+def dead_links(folder):
+    """Return (page, link) for links between the files of a site that lead to nothing."""
+
+    @cache
+    def anchors(path):
+        return set(re.findall(r'\b(?:id|name)="([^"]+)"', path.read_text(encoding="utf8")))
+
+    dead = []
+    for page in folder.rglob("*.html"):
+        for link in re.findall(r'\b(?:href|src)="([^"]+)"', page.read_text(encoding="utf8")):
+            parts = urlsplit(unescape(link))
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            lost = not target.exists()
+            if parts.fragment and target.suffix == ".html" and not lost:
+                lost = unquote(parts.fragment) not in anchors(target)
+            if lost and not parts.scheme and not parts.netloc:
+                dead.append((page.name, link))
+    return dead
+
+
+def test_every_link_inside_the_book_leads_somewhere():
+    built_pages()
+    assert not dead_links(HTML)
+
+
+def test_a_dead_link_is_found_out(tmp_path):
+    links = ("#here", "#gone", "page.html#here", "gone.zip", "https://example.org/gone")
+    text = "".join(f'<a href="{link}">x</a>' for link in links)
+    (tmp_path / "page.html").write_text(f'<h1 id="here">x</h1>{text}')
+    assert dead_links(tmp_path) == [("page.html", "#gone"), ("page.html", "gone.zip")]
 
 
 def test_a_faulty_page_is_found_out(browser, tmp_path):
