@@ -50,7 +50,8 @@ class Accelerator:
     `bandwidth_gbs` and `link_gbs` (to a neighbor in the same machine, one way) are decimal GB/s.
     `links` of them leave a device of a torus (TPU); a switch needs one and the cell is empty.
     `node_size` devices share such links (a TPU's pod); `network_gbs` is one device's share of what
-    leaves the node, one way, in the vendor's reference system or the usual cloud instance.
+    leaves the node, one way, in the vendor's reference system or the usual cloud instance;
+    `links_source` says where these three are from, and what of them is assumed.
     `best_matmul_tflops` is the best bf16 matrix product anyone measured on it.
     """
 
@@ -76,6 +77,8 @@ class Accelerator:
     note: str
     source: str
     as_of: str
+    links_source: str
+    links_as_of: str
 
     def peak_flops(self, precision: str = "bf16") -> float | None:
         """Dense peak in operations per second; None where the chip lacks it or nobody says.
