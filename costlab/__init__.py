@@ -37,6 +37,7 @@ _HOME = {
     "recommend": "costlab.advisor",
     "add_adapters": "costlab.optimize.adapters",
     "merge_adapters": "costlab.optimize.adapters",
+    "write_report": "costlab.report",
 }
 _PACKAGES = (
     "advisor",

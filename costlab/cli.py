@@ -16,6 +16,7 @@ _PASSED_ON = {
     "estimate": "what training, serving or storage would cost",
     "search": "the cheapest layout for training a model on so many devices",
     "advise": "which compute, storage, compression, parallelism or optimization, and why",
+    "report": "one page for a model or a request log: its bill, and what would lower it",
 }
 
 
@@ -46,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args, rest = parser.parse_known_args(given)
     if rest and args.command not in _PASSED_ON:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    run = {"train": _train, "advise": _advise, "measure": _measure, "catalog": _catalog}
+    run = {
+        "train": _train, "advise": _advise, "report": _report, "measure": _measure,
+        "catalog": _catalog,
+    }  # fmt: skip
     try:
         return run.get(args.command, _estimate)(args, rest)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
@@ -73,6 +77,12 @@ def _advise(args: argparse.Namespace, rest: list[str]) -> int:
     from costlab.advisor import shell
 
     return shell.main(rest)
+
+
+def _report(args: argparse.Namespace, rest: list[str]) -> int:
+    from costlab.report import main as report
+
+    return report(rest)
 
 
 def _measure(args: argparse.Namespace, rest: list[str]) -> int:

@@ -21,6 +21,7 @@ from costlab.estimate import layout, memory, rental, serve_time, storing, train_
 from costlab.estimate.devices import BITS, PRECISIONS
 from costlab.estimate.formulas import export
 from costlab.estimate.train_record import GOODPUT
+from costlab.workload.log import COLUMNS
 
 PLACE = '<div class="calculator" data-calculator="{name}">'
 WEIGHT_BITS = (16, 8, 4)
@@ -50,6 +51,7 @@ def data() -> str:
         "tiers": {name: _tier(name) for name in storing.tiers()},
         "send": _rows("internet", "egress"),
         "levers": levers.table(),
+        "columns": COLUMNS,
         "recent": levers.RECENT,
         "most_levers": levers.MOST,
     }

@@ -4,13 +4,7 @@
 {
   const { data, SPECS, parse, h, frame, figure, dollars, range, priceNote, start } = window.costlab;
 
-  // Names of columns, without case and signs, as the logs of several services write them.
-  const COLUMNS = {
-    prompt: ["prompt", "prompttokens", "prompttoken", "input", "inputtokens", "contexttokens", "requesttokens", "promptbytes"],
-    generate: ["generate", "output", "outputtokens", "completiontokens", "generatedtokens", "responsetokens", "completion"],
-    cached: ["cached", "cachedtokens", "cachedprompttokens", "prefix", "prefixtokens", "cachedinputtokens"],
-    time: ["time", "timestamp", "arrival", "arrivalseconds", "arrivedat", "created", "createdat", "date", "arrivalmilliseconds"],
-  };
+  const COLUMNS = data.columns;  // names, without case and signs, as the logs of several services write them
   const MOST_BYTES = 50e6, HOUR = 3600;
 
   const cells = (line, sign) => line.split(sign).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));

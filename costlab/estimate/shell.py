@@ -47,16 +47,19 @@ def _function(name: str) -> Callable:
     return getattr(estimate, name)
 
 
-def parser(name: str, function: Callable) -> argparse.ArgumentParser:
+def parser(
+    name: str, function: Callable, *, positional: Sequence[str] = _POSITIONAL
+) -> argparse.ArgumentParser:
     """Options of `costlab NAME`: `requests_per_s` is --requests_per_s or --requests-per-s."""
     first, described = _documented(function)
     options = argparse.ArgumentParser(prog=f"costlab {name}", description=first)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
-        if parameter.name in _POSITIONAL:
+        if parameter.name in positional:
             optional = None if parameter.default is parameter.empty else "?"
-            options.add_argument(parameter.name, nargs=optional, help="catalog id, or a file")
+            words = described.get(parameter.name, "catalog id, or a file")
+            options.add_argument(parameter.name, nargs=optional, help=words)
             continue
         options.add_argument(
             *_spellings(parameter.name), dest=parameter.name, type=_value, metavar="X",

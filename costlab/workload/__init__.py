@@ -15,6 +15,8 @@ _HOME = {
     "MonthlyBill": "monthly",
     "month": "monthly",
     "monthly_bill": "monthly",
+    "Log": "log",
+    "read_log": "log",
     "Request": "trace",
     "Trace": "trace",
     "day": "trace",
