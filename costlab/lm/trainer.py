@@ -228,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"context ({recipe.context}) must not exceed model-context ({config.context})"
         )
-    for name in ("threads", "checkpoint_every"):
+    for name in ("threads", "checkpoint_every", "processes"):
         if given[name] is not None and given[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {given[name]}")
     if args.parallel:

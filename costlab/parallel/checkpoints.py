@@ -33,15 +33,18 @@ from costlab.parallel.partition import Unit
 MANIFEST = "manifest.json"
 
 
-def save_checkpoint(sharded: ShardedModel, folder: str | Path, *, step: int, keep: int = 2) -> Path:
+def save_checkpoint(
+    sharded: ShardedModel, folder: str | Path, *, step: int, keep: int = 2, **about: object
+) -> Path:
     """Write weights and optimizer states as `folder/step_…`, whole or not at all.
 
     All ranks call it. folder: on a file system that all ranks see. step: steps done, from 0. keep:
-    how many checkpoints stay; older ones are removed after this one is there. Returns the path.
-    Raises TypeError or ValueError. Taught in: notebooks/09_gradient_parallel.ipynb.
+    how many checkpoints stay; older ones are removed after this one is there. about: what else its
+    manifest is to say. Returns the path. Raises TypeError or ValueError.
+    Taught in: notebooks/09_gradient_parallel.ipynb.
     """
     _check(sharded, step=step, keep=keep)
-    about = {"step": step, "model": fingerprint(sharded)}
+    about |= {"step": step, "model": fingerprint(sharded)}
     return write(_state(sharded), folder, about, keep=keep)
 
 
@@ -57,7 +60,7 @@ def load_checkpoint(sharded: ShardedModel, folder: str | Path) -> int:
     if path is None:
         return 0
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    _compare(path, manifest["model"], fingerprint(sharded))
+    _compare(path, manifest.get("model", {}), fingerprint(sharded))
     _restore(sharded, path)
     return manifest["step"]
 

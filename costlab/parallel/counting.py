@@ -21,12 +21,7 @@ ROUNDS = {
     "all_reduce": 2, "reduce_scatter": 1, "all_gather": 1, "broadcast": 1, "reduce": 1,
     "gather": 1, "scatter": 1, "all_to_all": 1,
 }  # fmt: skip
-KINDS = {
-    "allreduce": "all_reduce", "all_reduce": "all_reduce", "reduce_scatter": "reduce_scatter",
-    "allgather": "all_gather", "all_gather": "all_gather", "alltoall": "all_to_all",
-    "all_to_all": "all_to_all", "broadcast": "broadcast", "reduce": "reduce", "gather": "gather",
-    "scatter": "scatter", "send": "send", "isend": "send",
-}  # fmt: skip
+KINDS = {name.replace("_", ""): name for name in (*ROUNDS, "send")} | {"isend": "send"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ class _Mode(TorchDispatchMode):
 
 def _kind(name: str) -> str | None:
     """The kind of collective behind an operator such as `_allgather_base_`."""
-    plain = name.strip("_")
+    plain = name.replace("_", "")
     found = [key for key in KINDS if plain.startswith(key)]
     return KINDS[max(found, key=len)] if found else None
 

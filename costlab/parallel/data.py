@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Variable
 
+from costlab.parallel.processes import require_group
+
 Batch = Tensor | tuple | dict
 
 
@@ -35,11 +37,7 @@ def data_parallel(model: nn.Module, *, bucket_mb: float = 25) -> DataParallel:
     number = isinstance(bucket_mb, int | float) and not isinstance(bucket_mb, bool)
     if not number or not 0 < bucket_mb < float("inf"):
         raise ValueError(f"bucket_mb must be a positive number of MiB, got {bucket_mb!r}")
-    if not dist.is_initialized():
-        raise ValueError(
-            "data_parallel needs a process group: call it in a function that "
-            "costlab.parallel.launch runs"
-        )
+    require_group("data_parallel")
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("model must have parameters that are trained, and all are frozen")
     _check_alike(model)
@@ -130,10 +128,10 @@ def buckets(model: nn.Module, bucket_mb: float) -> list[list[nn.Parameter]]:
 # -0.0 only if every part of it is.
 
 
-def pack(bucket: list[nn.Parameter]) -> Tensor:
+def pack(bucket: list[nn.Parameter], group: dist.ProcessGroup | None = None) -> Tensor:
     """This rank's part of the average of a bucket's gradients, as one flat tensor."""
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in bucket]
-    flat = torch.cat([g.reshape(-1) for g in gradients]).div_(dist.get_world_size())
+    flat = torch.cat([g.reshape(-1) for g in gradients]).div_(dist.get_world_size(group))
     firsts = starts(bucket)
     flat[firsts] += 0.0  # turns a -0.0 of a used gradient into 0.0
     for start, parameter in zip(firsts, bucket):
@@ -181,6 +179,18 @@ def _check_alike(model: nn.Module) -> None:
             raise ValueError(f"model must be the same on all ranks; 0 and {rank} differ in {what}")
 
 
+def clip_(gradients: list[Tensor], square: Tensor, most: float, group: object = None) -> Tensor:
+    """Scale gradients by one factor so that the norm over a group is `most` at most; the norm.
+
+    square: of the norm of this rank's part, which has to be added up over the group.
+    """
+    dist.all_reduce(square, group=group)
+    norm = square.sqrt()
+    for gradient in gradients:
+        gradient.mul_((most / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
 def disagreement(model: nn.Module) -> float:
     """The largest difference between two ranks in any parameter: 0 as long as all is well.
 
@@ -196,22 +206,22 @@ def disagreement(model: nn.Module) -> float:
     return most
 
 
-def share(batch: Batch) -> Batch:
+def share(batch: Batch, group: dist.ProcessGroup | None = None) -> Batch:
     """This rank's rows of a batch: a tensor, a tuple or a dict of tensors with equal first sizes.
 
-    Raises ValueError for a batch that does not divide: an average of unequal shares would not be
-    the batch's. Taught in: notebooks/07_data_parallel.ipynb.
+    group: among whom [all processes]. Raises ValueError for a batch that does not divide: an
+    average of unequal shares would not be the batch's. Taught in: notebooks/07_data_parallel.ipynb.
     """
     if isinstance(batch, dict):
-        return {name: share(part) for name, part in batch.items()}
+        return {name: share(part, group) for name, part in batch.items()}
     if isinstance(batch, tuple):
-        return tuple(share(part) for part in batch)
+        return tuple(share(part, group) for part in batch)
     if not isinstance(batch, Tensor) or batch.ndim == 0:
         raise TypeError(f"batch must be a tensor with rows, or a tuple or dict, got {batch!r:.60}")
-    ranks = dist.get_world_size()
+    ranks = dist.get_world_size(group)
     if len(batch) % ranks or not len(batch):
         raise ValueError(
             f"batch must divide into {ranks} equal shares, one for each process, got "
             f"{len(batch)} rows: take a multiple of {ranks}"
         )
-    return batch.chunk(ranks)[dist.get_rank()]
+    return batch.chunk(ranks)[dist.get_rank(group)]

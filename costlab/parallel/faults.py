@@ -57,7 +57,6 @@ def time_with_failures(
     A failure may come while it works, saves or restarts, at any moment alike.
     """
     _check(work=work, interval=interval, save=save, mtbf=mtbf)
-    _check_restart(restart)
     _check_that_it_ends(interval + save, restart, mtbf)
     tries = math.expm1((interval + save) / mtbf)
     return mtbf * math.exp(restart / mtbf) * tries * work / interval
@@ -71,20 +70,16 @@ def simulate_failures(
     As `time_with_failures`, except that nothing is saved after the last piece of work.
     """
     _check(work=work, interval=interval, save=save, mtbf=mtbf)
-    _check_restart(restart)
     _check_that_it_ends(min(interval + save, work), restart, mtbf)
     draw = random.Random(seed)
     clock = done = 0.0
     fails = draw.expovariate(1 / mtbf)
     while done < work:
         piece = min(interval, work - done)
-        ends = clock + piece + (save if done + piece < work else 0)
-        if ends <= fails:
-            clock, done = ends, done + piece
-            continue
-        clock = fails + restart
-        fails += draw.expovariate(1 / mtbf)
-        while fails < clock:  # it failed again while it was restarting
+        clock = clock + piece + (save if done + piece < work else 0)
+        if clock <= fails:
+            done += piece
+        while fails < clock:  # it fails before the piece is saved, or again while it restarts
             clock = fails + restart
             fails += draw.expovariate(1 / mtbf)
     return clock
@@ -97,13 +92,10 @@ def _check(**given: float) -> None:
             raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
 
 
-def _check_restart(restart: float) -> None:
+def _check_that_it_ends(piece: float, restart: float, mtbf: float) -> None:
     number = isinstance(restart, int | float) and not isinstance(restart, bool)
     if not number or not 0 <= restart < math.inf:
         raise ValueError(f"restart must be a number of seconds, at least 0, got {restart!r}")
-
-
-def _check_that_it_ends(piece: float, restart: float, mtbf: float) -> None:
     for name, seconds in (("interval and save", piece), ("restart", restart)):
         if seconds > 10 * mtbf:
             raise ValueError(

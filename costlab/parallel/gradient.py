@@ -13,7 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn, optim
 from torch.utils._pytree import tree_leaves
 
+from costlab.parallel.data import clip_, start_alike
 from costlab.parallel.partition import Unit, units_of
+from costlab.parallel.processes import require_group
 
 PARTITIONS = ("flat", "greedy")
 # They update each weight by itself: a slice of the weights is updated as the whole would be.
@@ -52,8 +54,7 @@ def shard_gradients(
     Taught in: notebooks/09_gradient_parallel.ipynb.
     """
     _check(model, optimizer, stage, partition)
-    for p in model.parameters():
-        dist.broadcast(p.detach(), src=0)
+    start_alike(model)
     groups = [group["params"] for group in optimizer.param_groups]
     units = units_of(model, groups, partition=partition)
     new = [{**group, "params": []} for group in optimizer.param_groups]
@@ -75,12 +76,9 @@ class ShardedModel(nn.Module):
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        units: dict[Unit, tuple[nn.Module, int]],
-        optimizer: optim.Optimizer,
-        stage: int,
-    ) -> None:
+        self, module: nn.Module, units: dict[Unit, tuple[nn.Module, int]],
+        optimizer: optim.Optimizer, stage: int,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.module, self.units, self.optimizer, self.stage = module, list(units), optimizer, stage
         self._missing: dict[Unit, set] = {}  # what a backward pass still owes, last unit first
@@ -132,11 +130,7 @@ class ShardedModel(nn.Module):
         held = [unit.gradient for unit in self.units if unit.gradient is not None]
         device = self.units[0].shard.device
         total = sum((g.float().square().sum() for g in held), torch.zeros((), device=device))
-        dist.all_reduce(total)
-        norm = total.sqrt()
-        for gradient in held:
-            gradient.mul_((most / (norm + 1e-6)).clamp(max=1.0))
-        return norm
+        return clip_(held, total, most)
 
     @contextmanager
     def gathered(self) -> Iterator[nn.Module]:
@@ -268,17 +262,9 @@ def _check(model: nn.Module, optimizer: optim.Optimizer, stage: int, partition: 
             f"{len(trained)} and no other, got {len(given & trained)} of them and "
             f"{len(given - trained)} others"
         )
-    _check_group(sum(p.numel() for p in trained))
-
-
-def _check_group(parameters: int) -> None:
-    if not (dist.is_available() and dist.is_initialized()):
+    require_group("shard_gradients")
+    ranks, most = dist.get_world_size(), sum(p.numel() for p in trained)
+    if ranks > most:
         raise ValueError(
-            "shard_gradients needs a process group: run it inside a function that "
-            "costlab.parallel.launch or torchrun starts"
-        )
-    if dist.get_world_size() > parameters:
-        raise ValueError(
-            f"world size must be at most the number of parameters, {parameters}, "
-            f"got {dist.get_world_size()}"
+            f"world size must be at most the number of parameters, {most}, got {ranks}"
         )

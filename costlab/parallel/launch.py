@@ -16,14 +16,7 @@ from multiprocessing.connection import wait
 import torch
 import torch.distributed as dist
 
-from costlab.parallel.processes import (
-    GRACE,
-    ByValue,
-    Plan,
-    Worker,
-    form_group,
-    no_helper_left,
-)
+from costlab.parallel.processes import GRACE, ByValue, Plan, Worker, form_group, no_helper_left
 
 
 class ParallelError(RuntimeError):

@@ -6,6 +6,7 @@ Taught in notebook 07.
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from functools import partial
 from inspect import signature
 from statistics import median
@@ -110,14 +111,7 @@ def every_scheme(model: nn.Module, batches: list[Tensor]) -> dict[str, dict]:
     AdamW divides a gradient by its own size: in 32 bits, where one is nothing but rounding error,
     that makes whole steps of it, and not the same ones in another order of summation.
     """
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = {}
-    for scheme in WRAPS:
-        fresh = LanguageModel(model.config)
-        fresh.load_state_dict(state)
-        fresh.double()
-        found[scheme] = five_steps(fresh, batches, scheme)
-    return found
+    return {name: five_steps(deepcopy(model).double(), batches, name) for name in WRAPS}
 
 
 def race(model: nn.Module, windows: Tensor, rounds: int) -> dict[str, tuple[float, float]]:
@@ -125,29 +119,27 @@ def race(model: nn.Module, windows: Tensor, rounds: int) -> dict[str, tuple[floa
 
     "one bucket" holds all gradients, so that nothing can be sent before the last is there.
     """
-    names = ("nothing sent", "ours", "one bucket", "torch's DDP")
-    state = model.state_dict()
-    models = []
-    for name in names:
-        copy = LanguageModel(model.config)
-        copy.load_state_dict(state)
-        size = 1e6 if name == "one bucket" else 4
-        wraps = {"nothing sent": lambda m: m, "torch's DDP": torchs}
-        models.append(wraps.get(name, partial(data_parallel, bucket_mb=size))(copy))
-    seconds, sent = {name: [] for name in names}, {}
-    for name, wrapped in zip(names, models):  # also warms up
+    wraps = {
+        "nothing sent": lambda net: net,
+        "ours": partial(data_parallel, bucket_mb=4),
+        "one bucket": partial(data_parallel, bucket_mb=1e6),
+        "torch's DDP": torchs,
+    }
+    models = {name: wrap(deepcopy(model)) for name, wrap in wraps.items()}
+    seconds, sent = {name: [] for name in models}, {}
+    for name, wrapped in models.items():  # also warms up
         with count_collectives() as traffic:
             loss_on(wrapped, share(windows)).backward()
         sent[name] = traffic.sent
     for _ in range(rounds):
-        for name, wrapped in zip(names, models):
+        for name, wrapped in models.items():
             dist.barrier()
             start = time.perf_counter()
             loss_on(wrapped, share(windows)).backward()
             dist.barrier()
             seconds[name].append(time.perf_counter() - start)
             wrapped.zero_grad()
-    return {name: (median(seconds[name]), sent[name]) for name in names}
+    return {name: (median(seconds[name]), sent[name]) for name in models}
 
 
 def schemes_and_race(model: nn.Module, batches: list[Tensor], rounds: int) -> tuple[dict, dict]:

@@ -7,6 +7,7 @@ Taught in: notebooks/08_model_parallel.ipynb.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from unittest import mock
 
@@ -15,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor import Replicate
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     PrepareModuleInput,
@@ -29,9 +30,11 @@ from costlab.lm.model import Config, LanguageModel
 from costlab.lm.pretrained import load_model
 from costlab.parallel.counting import Traffic, count_collectives
 from costlab.parallel.experts import Experts, expert_parallel
+from costlab.parallel.lessons_gradient import learner
 from costlab.parallel.peak import peak_bytes
 from costlab.parallel.pipelining import pipeline
 from costlab.parallel.schedules import Span
+from costlab.parallel.split import full
 from costlab.parallel.stages import Stage
 from costlab.parallel.tensor import GATHERED, Enter, tensor_parallel
 
@@ -42,11 +45,6 @@ SMALL = Config(width=64, layers=2, heads=2, kv_heads=1, head_dim=32, ffn=128, co
 def windows(text: Tensor, step: int, *, batch: int = BATCH, context: int = CONTEXT) -> Tensor:
     """The windows of a step (batch, context + 1), the same in all processes."""
     return corpus.batch(text, batch=batch, context=context, seed=0, step=step)
-
-
-def learner() -> LanguageModel:
-    """The book's model, to be trained, in float64: there the order of additions is not seen."""
-    return load_model().double().train()
 
 
 def nats(net: nn.Module, given: Tensor) -> Tensor:
@@ -87,28 +85,28 @@ def tensor_runs(text: Tensor, steps: int, expected: dict) -> tuple[dict[str, Run
     """Each way to cut the matrices, and the weights after "pairs" (of rank 0 alone)."""
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     ways = {
-        "pairs": lambda net: tensor_parallel(net),
+        "pairs": tensor_parallel,
         "gathered": lambda net: tensor_parallel(net, partition=GATHERED),
         "torch's": lambda net: torch_plan(net, mesh),
         "torch's, by matrix": lambda net: torch_plan(net, mesh, once=False),
+        "f forgotten": tensor_parallel,
     }
     runs, kept = {}, None
     for name, cut in ways.items():
         net = cut(learner())
-        traffic = steps_of(net, text, steps, lambda given, net=net: nats(net, given).backward())
-        found = _whole(net)
+        with forget_f() if name == "f forgotten" else nullcontext():
+            traffic = steps_of(net, text, steps, lambda given, net=net: nats(net, given).backward())
+        found = {n: full(tensor) for n, tensor in net.state_dict().items()}
         runs[name] = Run(_apart(found, expected), traffic.count, traffic.sent)
         kept = found if name == "pairs" and dist.get_rank() == 0 else kept
-    runs["f forgotten"] = forget_f(text, steps, expected)
     return runs, kept
 
 
-def forget_f(text: Tensor, steps: int, expected: dict) -> Run:
-    """A mistake to look at: in the backward pass nobody adds the gradients up."""
-    with mock.patch.object(Enter, "backward", staticmethod(lambda ctx, gradient: (gradient, None))):
-        net = tensor_parallel(learner())
-        traffic = steps_of(net, text, steps, lambda given: nats(net, given).backward())
-    return Run(_apart(_whole(net), expected), traffic.count, traffic.sent)
+def forget_f() -> AbstractContextManager:
+    """A mistake to look at: within it, nobody adds the gradients up in the backward pass."""
+    return mock.patch.object(
+        Enter, "backward", staticmethod(lambda ctx, gradient: (gradient, None))
+    )
 
 
 def torch_plan(model: LanguageModel, mesh: DeviceMesh, *, once: bool = True) -> LanguageModel:
@@ -238,11 +236,6 @@ def train_small(
         optimizer.step()
         optimizer.zero_grad()
     return optimizer
-
-
-def _whole(net: nn.Module) -> dict[str, Tensor]:
-    return {n: t.full_tensor() if isinstance(t, DTensor) else t
-            for n, t in net.state_dict().items()}  # fmt: skip
 
 
 def _apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import nn
 
 from costlab.parallel.data import start_alike
+from costlab.parallel.processes import require_group
 
 
 class LocalSGD:
@@ -68,5 +69,4 @@ def _check(model: nn.Module, every: int, outer_lr: float, outer_momentum: float)
         raise ValueError(f"outer_lr must be a positive number, got {outer_lr!r}")
     if not 0 <= outer_momentum < 1:
         raise ValueError(f"outer_momentum must be at least 0 and below 1, got {outer_momentum!r}")
-    if not dist.is_initialized():
-        raise ValueError("LocalSGD needs a process group: see costlab.parallel.launch")
+    require_group("LocalSGD")

@@ -34,13 +34,9 @@ class Unit:
     """
 
     def __init__(
-        self,
-        name: str,
-        parameters: dict[str, nn.Parameter],
-        slots: list[tuple[int, int]],
-        *,
+        self, name: str, parameters: dict[str, nn.Parameter], slots: list[tuple[int, int]], *,
         cut: bool,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.name, self.parameters, self.slots, self.cut = name, parameters, slots, cut
         self.rank, self.length = dist.get_rank(), sum(p.numel() for p in parameters.values())
         self.even = len({stop - start for start, stop in slots}) == 1

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from costlab.lm.model import LanguageModel
 from costlab.parallel.data import start_alike
-from costlab.parallel.schedules import Action, Span, actions
+from costlab.parallel.schedules import Action, Span, actions, neighbors
 from costlab.parallel.split import Split, grid
-from costlab.parallel.stages import Stage, check_stages, cut, neighbors, unit_costs
+from costlab.parallel.stages import Stage, check_stages, cut, unit_costs
 
 
 def pipeline(

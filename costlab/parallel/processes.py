@@ -167,6 +167,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def require_group(name: str) -> None:
+    """Raise ValueError where `name`, a function, is called outside of a process group."""
+    if not (dist.is_available() and dist.is_initialized()):
+        raise ValueError(
+            f"{name} needs a process group: call it in a function that costlab.parallel.launch runs"
+        )
+
+
 def form_group(backend: str, timeout: float, **how: object) -> None:
     """Join the process group, with one thread; how: what init_process_group needs besides."""
     torch.set_num_threads(1)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,11 +70,15 @@ def _order(schedule: str, stage: int, stages: int, microbatches: int) -> list[Ac
 
 def before(action: Action, stages: int) -> Action | None:
     """The action of a neighboring stage whose result this one waits for."""
-    if action.kind == "forward":
-        return Action(action.stage - 1, action.micro, "forward") if action.stage else None
-    if action.stage == stages - 1:
-        return None  # its own forward pass, which stands earlier in its own list
-    return Action(action.stage + 1, action.micro, "backward")
+    source, _ = neighbors(action, stages)  # where it is None: what stands earlier in its own list
+    return None if source is None else replace(action, stage=source)
+
+
+def neighbors(action: Action, stages: int) -> tuple[int | None, int | None]:
+    """(the stage an action hears from, the one it sends to); None at the ends of the pipeline."""
+    step = 1 if action.kind == "forward" else -1
+    inside = lambda stage: stage if 0 <= stage < stages else None  # noqa: E731
+    return inside(action.stage - step), inside(action.stage + step)
 
 
 def simulate(
@@ -85,6 +89,23 @@ def simulate(
     Raises ValueError for an order in which stages wait for each other forever.
     Taught in: notebooks/08_model_parallel.ipynb.
     """
+    return _earliest(orders, lambda a: (forward if a.kind == "forward" else backward)[a.stage])
+
+
+def replay(spans: list[Span]) -> list[Span]:
+    """When recorded passes would have run, each as long as it was, had sending taken no time.
+
+    The bubble of a replay comes from the schedule, and from passes that are not equally long. What
+    is idle beyond it lies between a pass and the next that could have begun: sending, receiving,
+    waiting for a processor. Taught in: notebooks/08_model_parallel.ipynb.
+    """
+    took = {span.action: span.stop - span.start for span in spans}
+    begun = [span.action for span in sorted(spans, key=lambda span: span.start)]
+    stages = sorted({action.stage for action in begun})
+    return _earliest([[a for a in begun if a.stage == s] for s in stages], took.__getitem__)
+
+
+def _earliest(orders: list[list[Action]], seconds: Callable[[Action], float]) -> list[Span]:
     done: dict[Action, Span] = {}
     at, clock = [0] * len(orders), [0.0] * len(orders)
     while len(done) < sum(len(order) for order in orders):
@@ -96,9 +117,8 @@ def simulate(
             action = orders[stage][at[stage]]
             earlier = done.get(before(action, len(orders)))
             start = max(clock[stage], earlier.stop if earlier else 0.0)
-            took = (forward if action.kind == "forward" else backward)[stage]
-            done[action] = Span(action, start, start + took)
-            clock[stage], at[stage] = start + took, at[stage] + 1
+            done[action] = Span(action, start, start + seconds(action))
+            clock[stage], at[stage] = done[action].stop, at[stage] + 1
     return list(done.values())
 
 

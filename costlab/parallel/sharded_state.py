@@ -8,36 +8,45 @@ number of processes, or cut in another way. Whole or not at all: see `costlab.pa
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 
 from costlab.lm.checkpoint import refuse_another_run
 from costlab.parallel import checkpoints
+from costlab.parallel.gradient import ShardedModel
 from costlab.parallel.split import Split
 
 
-def save(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, *, step: int) -> None:
+def save(
+    net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, *, step: int, run: dict
+) -> None:
     """Write `folder/step_…`, whole or not at all, and remove all but the last two.
 
-    All processes call it. net: of `tensor_parallel`, `pipeline`, `data_parallel` or `fully_shard`.
+    All processes call it. net: of `tensor_parallel`, `pipeline`, `data_parallel`, `fully_shard`, or
+    `shard_gradients`, whose slices have names of their own. run: shape and recipe of the run.
     """
-    checkpoints.write(_state(net, optimizer), folder, {"step": step})
+    if isinstance(net, ShardedModel):
+        checkpoints.save_checkpoint(net, folder, step=step, run=run)
+    else:
+        checkpoints.write(_state(net, optimizer), folder, {"step": step, "run": run})
 
 
-def load(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
+def load(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, run: dict) -> int:
     """Restore the newest whole checkpoint in place; returns its step, 0 where there is none.
 
-    Raises ValueError where it holds other tensors: it is of another model, or of --parallel
-    gradient, whose slices have names of their own.
+    Raises ValueError where it is of another run, or holds other tensors: those of another model, or
+    of --parallel gradient.
     """
     path = checkpoints.newest(folder)
     if path is None:
         return 0
+    manifest = json.loads((path / checkpoints.MANIFEST).read_text(encoding="utf-8"))
+    refuse_another_run(path, manifest.get("run", run), run, manifest["step"])
+    if isinstance(net, ShardedModel):
+        return checkpoints.load_checkpoint(net, folder)
     for p in _named(net).values():
         averages = {key: torch.zeros_like(p) for key in ("exp_avg", "exp_avg_sq")}
         optimizer.state[p] |= {"step": torch.zeros((), device=p.device)} | averages
@@ -49,20 +58,7 @@ def load(net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
             raise ValueError(f"checkpoint {path} is of another model: {name} is {there} there, and "
                              f"{tuple(tensor.shape)} here; use another --out")  # fmt: skip
     dcp.load(state, storage_reader=reader)
-    return json.loads((path / checkpoints.MANIFEST).read_text(encoding="utf-8"))["step"]
-
-
-def same_run(folder: Path, run: dict, step: int) -> None:
-    """Keep a run's shape and recipe beside its checkpoints; refuse to go on with another's."""
-    path = Path(folder) / "run.json"
-    if step and path.exists():
-        refuse_another_run(path, json.loads(path.read_text(encoding="utf-8")), run, step)
-    dist.barrier()  # all have read it
-    if dist.get_rank() == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".part")
-        draft.write_text(json.dumps(run), encoding="utf-8")
-        os.replace(draft, path)
+    return manifest["step"]
 
 
 def _state(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Placement
 
+from costlab.parallel.data import clip_, pack, share, unpack
 from costlab.parallel.launch import device
+from costlab.parallel.processes import require_group
 
 Cut = tuple[DeviceMesh, tuple[Placement, ...]]
 
@@ -47,22 +49,14 @@ class Split(nn.Module):
 
     def share(self, batch: Tensor) -> Tensor:
         """The rows of `batch` that this process's copy of the model is to see."""
-        replicas = self.mesh["data"].size()
-        if len(batch) % replicas:
-            raise ValueError(f"batch must divide into {replicas} equal shares, one for each copy "
-                             f"of the model, got {len(batch)} rows")  # fmt: skip
-        return batch.chunk(replicas)[self.mesh.get_local_rank("data")]
+        return share(batch, self.mesh.get_group("data"))
 
     def average_gradients(self) -> None:
         """Average gradients over the copies of the model; all processes call it after backward."""
-        replicas = self.mesh["data"].size()
-        held = [p.grad for p in self.module.parameters() if p.grad is not None]
-        if replicas == 1 or not held:
-            return
-        flat = torch.cat([g.reshape(-1) for g in held]).div_(replicas)
-        dist.all_reduce(flat, group=self.mesh.get_group("data"))
-        for gradient, part in zip(held, flat.split([g.numel() for g in held])):
-            gradient.copy_(part.view_as(gradient))
+        if self.mesh["data"].size() > 1:
+            held, copies = list(self.module.parameters()), self.mesh.get_group("data")
+            dist.all_reduce(flat := pack(held, copies), group=copies)
+            unpack(flat, held)
 
     @torch.no_grad()
     def clip_grad_norm_(self, most: float) -> Tensor:
@@ -73,10 +67,7 @@ class Split(nn.Module):
         named = [(n, p.grad) for n, p in self.module.named_parameters() if p.grad is not None]
         squares = [g.float().square().sum() / self.copies.get(n, 1) for n, g in named]
         total = sum(squares, torch.zeros((), device=device()))
-        dist.all_reduce(total, group=self.mesh.get_group("model"))
-        for _, gradient in named:
-            gradient.mul_((most / (total.sqrt() + 1e-6)).clamp(max=1.0))
-        return total.sqrt()
+        return clip_([g for _, g in named], total, most, self.mesh.get_group("model"))
 
     def as_whole(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor shaped as parameter `name` is here, as part of the whole one's (a DTensor)."""
@@ -89,8 +80,7 @@ class Split(nn.Module):
         """A copy of the whole model's, on every process; all of them call it."""
         mine = {}
         for name, tensor in self.module.state_dict().items():
-            found = self.as_whole(name, tensor)
-            mine[name] = found.full_tensor() if isinstance(found, DTensor) else tensor
+            mine[name] = full(self.as_whole(name, tensor))
         gathered: list = [None] * self.parts
         dist.all_gather_object(gathered, self.missing_elsewhere(mine), self.mesh.get_group("model"))
         rest = {name: tensor for part in gathered for name, tensor in part.items()}
@@ -101,16 +91,18 @@ class Split(nn.Module):
         return {}
 
 
+def full(tensor: Tensor) -> Tensor:
+    """A tensor put together, where it is cut (a DTensor); any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def grid(name: str, replicas: int) -> DeviceMesh:
     """All processes as `replicas` rows, each of which is to hold the model once.
 
     Raises ValueError naming `name`, the function that asked, without a process group or where the
     number of processes is not a multiple of `replicas`.
     """
-    if not (dist.is_available() and dist.is_initialized()):
-        raise ValueError(
-            f"{name} needs a process group: call it in a function that costlab.parallel.launch runs"
-        )
+    require_group(name)
     world = dist.get_world_size()
     whole = isinstance(replicas, int) and not isinstance(replicas, bool)
     if not whole or replicas < 1 or world % replicas:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from costlab.lm.model import LanguageModel
-from costlab.parallel.schedules import Action
 
 PARTITIONS = ("flops", "parameters", "time")
 
@@ -51,7 +51,7 @@ def unit_costs(model: LanguageModel, partition: str, sample: Tensor | None = Non
 
     partition: "parameters" counts them, "flops" the operations of a forward pass per token at the
     model's context, "time" takes the seconds of forward and backward on `sample`, int64 (batch,
-    positions). Taught in: notebooks/08_model_parallel.ipynb.
+    positions), the loss with the head. Taught in: notebooks/08_model_parallel.ipynb.
     """
     if partition not in PARTITIONS:
         raise ValueError(f"partition must be one of {', '.join(PARTITIONS)}, got {partition!r}")
@@ -81,12 +81,14 @@ def _seconds(model: LanguageModel, sample: Tensor | None, rounds: int = 9) -> li
         raise ValueError("partition 'time' needs a sample to time, int64 (batch, positions)")
     sizes = [1] * (len(model.model.layers) + 2)
     stages = [Stage(model, sizes, index) for index in range(len(sizes))]
-    given = [sample, *(stage.blank(sample) for stage in stages[1:])]
+    given = [sample, *(stage.blank(sample).requires_grad_() for stage in stages[1:])]
     found = [math.inf] * len(sizes)
     for _ in range(rounds):
         for index, stage in enumerate(stages):
             start = time.perf_counter()
-            stage(given[index]).sum().backward()
+            out = stage(given[index])
+            loss = F.cross_entropy(out.flatten(0, 1), sample.flatten()) if stage.last else out.sum()
+            loss.backward()
             found[index] = min(found[index], time.perf_counter() - start)
     model.zero_grad()
     return found
@@ -135,10 +137,3 @@ def slowest(sizes: Sequence[int], costs: Sequence[float]) -> float:
     """The cost of the costliest stage of a cut."""
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     return max(sum(costs[end - size : end]) for end, size in zip(ends, sizes))
-
-
-def neighbors(action: Action, stages: int) -> tuple[int | None, int | None]:
-    """(the stage an action hears from, the one it sends to); None at the ends of the pipeline."""
-    step = 1 if action.kind == "forward" else -1
-    inside = lambda stage: stage if 0 <= stage < stages else None  # noqa: E731
-    return inside(action.stage - step), inside(action.stage + step)

@@ -17,20 +17,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from costlab.lm import corpus
 from costlab.lm.model import Config, LanguageModel
 from costlab.lm.pretrained import save_model
 from costlab.lm.trainer import PARALLEL, Recipe, bits_per_byte, loss_on, make_optimizer
-from costlab.parallel import checkpoints, sharded_state
+from costlab.parallel import sharded_state
 from costlab.parallel.data import data_parallel, share
 from costlab.parallel.gradient import ShardedModel, shard_gradients
 from costlab.parallel.launch import device, launch
 from costlab.parallel.pipelining import Pipeline, pipeline
 from costlab.parallel.schedules import actions
-from costlab.parallel.split import Split
+from costlab.parallel.split import Split, full
 from costlab.parallel.stages import PARTITIONS, check_stages
 from costlab.parallel.tensor import PAIRS, check_cut, tensor_parallel
 
@@ -114,7 +113,7 @@ def make_plan(config: Config, recipe: Recipe, args: argparse.Namespace, world: i
 def _layout(text: str | None, world: int) -> tuple[int, int]:
     """(copies, processes for each) from words such as 2x4."""
     numbers = (text or "").split("x")
-    if len(numbers) != 2 or not all(n.isdigit() and int(n) for n in numbers):
+    if len(numbers) != 2 or not all(n.isdecimal() and int(n) for n in numbers):
         raise ValueError(f"layout must be two numbers, copies x processes for each, such as 2x2, "
                          f"got {text!r}")  # fmt: skip
     replicas, parts = map(int, numbers)
@@ -128,7 +127,7 @@ def work(job: Job) -> None:
     recipe, first = job.recipe, dist.get_rank() == 0
     torch.manual_seed(recipe.seed)
     net, optimizer = build(LanguageModel(job.config).to(device()).train(), recipe, job.plan)
-    start = _resume(net, optimizer, job)
+    start = sharded_state.load(net, optimizer, job.out, job.run)
     text = corpus.as_tensor(corpus.training_text())
     steps = tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, unit="step",
                  desc=job.plan.kind, disable=not first)  # fmt: skip
@@ -143,8 +142,8 @@ def work(job: Job) -> None:
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % job.checkpoint_every == 0 or step + 1 == recipe.steps:
-            _save(net, optimizer, job, step + 1)
-    _finish(whole_weights(net), job)
+            sharded_state.save(net, optimizer, job.out, step=step + 1, run=job.run)
+    _finish({name: full(tensor) for name, tensor in net.state_dict().items()}, job)
 
 
 def build(model: LanguageModel, recipe: Recipe, plan: Plan) -> tuple[nn.Module, object]:
@@ -192,28 +191,6 @@ def clip(net: nn.Module) -> None:
         net.clip_grad_norm_(1.0)
     else:
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-
-
-def whole_weights(net: nn.Module) -> dict[str, Tensor]:
-    """Name -> tensor of the whole model, on every process."""
-    state = net.state_dict()
-    return {n: t.full_tensor() if isinstance(t, DTensor) else t for n, t in state.items()}
-
-
-def _resume(net: nn.Module, optimizer: object, job: Job) -> int:
-    if isinstance(net, ShardedModel):
-        step = checkpoints.load_checkpoint(net, job.out)
-    else:
-        step = sharded_state.load(net, optimizer, job.out)
-    sharded_state.same_run(job.out, job.run, step)
-    return step
-
-
-def _save(net: nn.Module, optimizer: object, job: Job, step: int) -> None:
-    if isinstance(net, ShardedModel):
-        checkpoints.save_checkpoint(net, job.out, step=step)
-    else:
-        sharded_state.save(net, optimizer, job.out, step=step)
 
 
 def _finish(weights: dict[str, Tensor], job: Job) -> None:

@@ -4,13 +4,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+from torch.distributed.tensor.debug import CommDebugMode
 from torch.nn import functional as F
 
 from costlab.lm.model import Config, LanguageModel
 from costlab.parallel import count_collectives
 from costlab.parallel.experts import Experts, expert_parallel
-from costlab.parallel.lessons_model import torch_plan
 from costlab.parallel.peak import peak_bytes
 from costlab.parallel.pipelining import pipeline
 from costlab.parallel.stages import Stage
@@ -62,6 +61,15 @@ def single(dtype, clip=False):
     return losses, {name: t.detach() for name, t in net.state_dict().items()}
 
 
+def counted(work):
+    """Collectives in a call as the package counts them, and their numbers as torch does."""
+    with CommDebugMode() as torchs, count_collectives() as traffic:
+        work()
+    calls = [(call.kind, call.payload, call.ranks) for call in traffic.calls]
+    told = torchs.get_comm_counts().items()  # of operators such as c10d.allreduce_
+    return calls, {str(op).split(".")[-1].replace("_", ""): number for op, number in told}
+
+
 def tensor_run(dtype, clip=False, **knobs):
     """The same with `tensor_parallel`: losses, whole weights, collectives of the first step."""
     part = tensor_parallel(model(dtype, seed=dist.get_rank()), **knobs)
@@ -71,11 +79,10 @@ def tensor_run(dtype, clip=False, **knobs):
         loss.backward()
         return loss.detach()
 
-    with count_collectives() as traffic:
-        backward(windows(0))
+    found = counted(lambda: backward(windows(0)))
     part.zero_grad()
     losses = train(part, backward, part.average_gradients, part.clip_grad_norm_ if clip else None)
-    return losses, part.state_dict(), [(c.kind, c.payload, c.ranks) for c in traffic.calls]
+    return losses, part.state_dict(), *found
 
 
 def pipeline_run(dtype, clip=False, **knobs):
@@ -93,7 +100,9 @@ def pipeline_run(dtype, clip=False, **knobs):
 
 
 def torchs_tensor():
-    """Losses of torch's own plan over the same weights, and its collectives in a step."""
+    """Losses of torch's own plan over the same weights, and its collectives in the first step."""
+    from costlab.parallel.lessons_model import torch_plan  # seconds, for every process
+
     net = model(torch.float64)
     torch_plan(net, init_device_mesh("cpu", (dist.get_world_size(),)))
 
@@ -102,14 +111,15 @@ def torchs_tensor():
         loss.backward()
         return loss.detach()
 
-    with count_collectives() as traffic:
-        backward(windows(0))
+    calls, kinds = counted(lambda: backward(windows(0)))
     net.zero_grad()
-    return train(net, backward), traffic.count
+    return train(net, backward), calls, kinds
 
 
 def torchs_pipeline():
     """Gradients of one step of torch's GPipe over our stage."""
+    from torch.distributed.pipelining import PipelineStage, ScheduleGPipe  # seconds, too
+
     rank, ranks = dist.get_rank(), dist.get_world_size()
     ours = pipeline(model(torch.float64), microbatches=4)
     batch = windows(0)

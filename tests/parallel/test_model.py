@@ -76,10 +76,18 @@ def test_columns_alone_send_more(two):
     assert kinds.count("all_gather") == kinds.count("all_reduce") == 7 * LAYERS
 
 
-def test_torch_s_plan_gives_the_same_with_as_many_collectives(two):
-    losses, count = two[0]["torch's tensor"]
+def test_torch_counts_as_many_collectives(two, four):
+    """Its CommDebugMode, over its own plan and over ours, against the formula."""
+    assert two[0]["torch's tensor"][2] == {"allreduce": 4 * LAYERS}
+    assert two[0]["tensor"][3] == {"allreduce": 4 * LAYERS}
+    assert two[0]["gathered"][3] == {"allreduce": 7 * LAYERS, "allgather": 7 * LAYERS}
+    assert four[0]["tensor"][3] == {"allreduce": 4 * LAYERS + 2 * LAYERS}  # of shared heads
+
+
+def test_torch_s_plan_gives_the_same_with_the_same_collectives(two):
+    losses, calls, _ = two[0]["torch's tensor"]
     assert losses == pytest.approx(work.single(torch.float64)[0], abs=1e-10)
-    assert count == {"all_reduce": 4 * LAYERS}
+    assert calls == two[0]["tensor"][2]
 
 
 def test_torch_s_pipeline_gives_the_same_gradients(two):

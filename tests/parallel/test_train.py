@@ -13,6 +13,7 @@ from costlab.lm.model import LanguageModel
 from costlab.lm.pretrained import load_model
 from costlab.lm.trainer import main, parser, train
 from costlab.parallel import launch, sharded_state
+from costlab.parallel.gradient import shard_gradients
 
 sys.path.insert(0, str(Path(__file__).parent))  # started processes inherit it
 import train_work as work
@@ -63,11 +64,14 @@ def test_another_run_is_refused(folder):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        net, wider = nn.Linear(3, 3), nn.Linear(3, 4)
-        sharded_state.save(net, torch.optim.AdamW(net.parameters()), tmp_path, step=1)
+        net, wider, run = nn.Linear(3, 3), nn.Linear(3, 4), vars(work.recipe())
+        sharded_state.save(net, torch.optim.AdamW(net.parameters()), tmp_path, step=1, run=run)
         optimizer = torch.optim.AdamW(wider.parameters())
         with pytest.raises(ValueError, match=r"another model: weight\|weight is \(3, 3\) there"):
-            sharded_state.load(wider, optimizer, tmp_path)
+            sharded_state.load(wider, optimizer, tmp_path, run)
+        sliced = shard_gradients(wider, torch.optim.SGD(wider.parameters(), lr=1.0))
+        with pytest.raises(ValueError, match="is of another model, optimizer or partition"):
+            sharded_state.load(sliced, None, tmp_path, run)
     finally:
         dist.destroy_process_group()
 
@@ -79,6 +83,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         ("--parallel data+tensor", "layout must be two numbers"),
         ("--parallel data+tensor --layout 2x3 --processes 4", "layout must multiply to the 4"),
         ("--parallel tensor --layout 2x2", "layout is for two ways together"),
+        ("--parallel data+pipeline --layout ²x2", "layout must be two numbers"),
+        ("--parallel tensor --processes 0", "processes must be at least 1, got 0"),
         ("--parallel data --processes 3", "batch_size must be a multiple of the 3 shares"),
         ("--parallel tensor --processes 5", "must divide the 6 heads"),
         ("--parallel pipeline --processes 5 --batch-size 8", "stages must be at most the number"),
