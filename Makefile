@@ -19,7 +19,7 @@ INSTALLED := .venv/installed
 .DELETE_ON_ERROR:
 .PHONY: help install book test lint unit wheel check-notebooks check-book browser \
         lab serve notebooks experiments soak lock clean distclean \
-        student instructor slides workshop-kit
+        student instructor pdf slides workshop-kit
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,7 @@ test: $(INSTALLED) ## every check, whatever fails: style, tests, notebooks, book
 lint: $(INSTALLED)
 	@$(STAGE) format $(PY) -m ruff format --check .
 	@$(STAGE) lint $(PY) -m ruff check .
+	@$(STAGE) spelling $(BIN)/codespell book costlab experiments notebooks tests tools *.md
 
 unit: $(INSTALLED) ## the tests alone, without notebooks, book and browser
 	@$(STAGE) --show "unit tests" env $(WORKERS) -m "not soak and not browser" $(call REPORT,unit)
@@ -85,6 +86,9 @@ student: $(INSTALLED) ## notebooks for a class: stubs, no solutions, no outputs
 
 instructor: $(INSTALLED) ## notebooks to teach from: solutions, teaching notes, minutes
 	@$(PY) tools/editions.py instructor
+
+pdf: book ## the whole book as one PDF, by Chromium or Chrome
+	@$(PY) tools/pdf.py
 
 slides: $(INSTALLED) ## a deck for every chapter, offline, with speaker notes
 	@$(PY) tools/slides.py
