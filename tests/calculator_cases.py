@@ -1,6 +1,7 @@
 """Random inputs of every calculator, and what the package says of them."""
 
 import random
+from math import gcd
 
 from costlab import catalog, estimate, levers
 from costlab.estimate import rental, storing
@@ -24,14 +25,16 @@ def draw(source, **kinds):
 def _training(source):
     v = draw(
         source, model=MODELS, chip=CHIPS, data=[1, 1, 2, 4, 32],
-        tensor=[1, 1, 2, 4, 8], pipeline=[1, 1, 2, 4], zero=[0, 1, 2, 3],
+        tensor=[1, 1, 2, 4, 8], pipeline=[1, 1, 2, 4], context=[1, 1, 2, 8], zero=[0, 1, 2, 3],
         micro_batch=[1, 1, 2, 4], steps=[None, 1, 3, 8, 64],
         sequence=[512, 2048, 8192, 10_000], precision=["bf16", "bf16", "fp8", "fp4", "fp32"],
         recompute=["none", "selective", "full"], adapters=[0, 0, 8, 64], tokens=(1e6, 1e14),
         price=[None, 0.5, 3.0],
     )  # fmt: skip
     replicas = v.pop("data")
-    v["devices"] = replicas * v["tensor"] * v["pipeline"]
+    v["devices"] = replicas * v["tensor"] * v["pipeline"] * v["context"]
+    fits = gcd(catalog.model(v["model"]).experts, replicas * v["context"])
+    v["expert"] = source.choice([n for n in (1, 2, 4, 8) if fits % n == 0])
     steps = v.pop("steps")
     v["global_batch"] = steps and replicas * v["micro_batch"] * steps
     return v

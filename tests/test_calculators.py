@@ -187,6 +187,7 @@ def test_the_formulas_are_shown_with_their_values(browser, visit):  # noqa: F811
         ("memory", "devices", "2.5", "“2.5” is not"),
         ("memory", "devices", "NaN", "“NaN” is not"),
         ("memory", "devices", "Infinity", "“Infinity” is not"),
+        ("memory", "expert", "2", "must be 1: Llama 3.1 8B has no experts."),
         ("memory", "pipeline", "64", "must be at most the 32 layers of Llama 3.1 8B."),
         ("memory", "global_batch", "100", "a multiple of replicas × micro-batch (64), such as 64"),
         ("training", "tokens", "-1", "“-1” is not"),

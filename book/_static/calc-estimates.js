@@ -26,13 +26,17 @@
     // --- training
 
     function layout(v) {
-      const model = data.models[v.model], replica = v.tensor * v.pipeline;
+      const model = data.models[v.model], replica = v.tensor * v.pipeline * v.context, { experts } = model.train;
       const check = (ok, field, sentence) => { if (!ok) throw new Fault(field, sentence); };
       check(v.devices % replica === 0, "devices",
-        `must be a multiple of tensor × pipeline (${v.tensor} × ${v.pipeline} = ${replica}).`);
+        `must be a multiple of tensor × pipeline × context (${v.tensor} × ${v.pipeline} × ${v.context} = ${replica}).`);
       check(v.tensor <= model.heads, "tensor", `must be at most the ${model.heads} heads of ${model.name}.`);
       check(v.pipeline <= model.train.layers, "pipeline",
         `must be at most the ${model.train.layers} layers of ${model.name}.`);
+      check(experts % v.expert === 0, "expert", experts > 1 ? `must divide the ${experts} experts of ${model.name}.`
+        : `must be 1: ${model.name} has no experts.`);
+      check(v.devices / v.tensor / v.pipeline % v.expert === 0, "expert",
+        `must divide the devices that hold the same part of the model (${v.devices / v.tensor / v.pipeline}).`);
       check(v.adapters <= model.train.hidden, "adapters", `must be at most the width of ${model.name}, ${model.train.hidden}.`);
       const each = v.devices / replica * v.micro_batch;
       const batch = v.global_batch ?? each * Math.max(data.micro_batches, 4 * v.pipeline);
@@ -40,8 +44,9 @@
       check(batch % each === 0, "global_batch",
         `must be a multiple of replicas × micro-batch (${each}), such as ${below ? `${below} or ${below + each}` : each}.`);
       return {
-        devices: v.devices, data: v.devices / replica, tensor: v.tensor, pipeline: v.pipeline, context: 1, expert: 1,
-        zero: v.zero, micro_batch: v.micro_batch, global_batch: batch, sequence: v.sequence, interleave: 1,
+        devices: v.devices, data: v.devices / replica, tensor: v.tensor, pipeline: v.pipeline,
+        context: v.context, expert: v.expert, zero: v.zero, micro_batch: v.micro_batch, global_batch: batch,
+        sequence: v.sequence, interleave: 1,
         again: Number(v.recompute === "full"), attend_again: Number(v.recompute === "selective"),
         adapted: Number(v.adapters > 0), frozen: Number(v.adapters > 0), adapter_params: v.adapters * model.adapter_each,
       };

@@ -57,6 +57,8 @@
     devices: count("Devices", 1e6, { doubling: 14 }),
     tensor: count("Devices that share a layer (tensor)", 4096, { doubling: 6 }),
     pipeline: count("Stages (pipeline)", 4096, { doubling: 7 }),
+    context: count("Devices that share a sequence (context)", 4096, { doubling: 5 }),
+    expert: count("Devices that share the experts (expert)", 4096, { doubling: 6 }),
     zero: choice("What replicas share (ZeRO)", [[0, "nothing"], [1, "the optimizer"], [2, "gradients too"], [3, "weights too"]]),
     micro_batch: count("Sequences at once (micro-batch)", 1e5, { doubling: 6 }),
     global_batch: count("Sequences in a step", 1e7, { doubling: 14, optional: "8 micro-batches a replica or more" }),
@@ -292,8 +294,8 @@
     if (!price) return `Nobody's price of ${name} is known: give one for dollars.`;
     return `${name} at $${figure(price.median)} a device-hour, the median of on-demand prices ($${figure(price.low)} to $${figure(price.high)}) from ${price.oldest} to ${price.newest}.`;
   }
-  const LAYOUT = ["model", "chip", "devices", "tensor", "pipeline", "zero", "micro_batch", "global_batch", "sequence", "precision", "recompute", "adapters"];
-  const RUN = { model: "llama-3.1-8b", chip: "h100-sxm", devices: 64, tensor: 1, pipeline: 1, zero: 3, micro_batch: 1, global_batch: null, sequence: 8192, precision: "bf16", recompute: "none", adapters: 0 };
+  const LAYOUT = ["model", "chip", "devices", "tensor", "pipeline", "context", "expert", "zero", "micro_batch", "global_batch", "sequence", "precision", "recompute", "adapters"];
+  const RUN = { model: "llama-3.1-8b", chip: "h100-sxm", devices: 64, tensor: 1, pipeline: 1, context: 1, expert: 1, zero: 3, micro_batch: 1, global_batch: null, sequence: 8192, precision: "bf16", recompute: "none", adapters: 0 };
   const SERVED = { model: "llama-3.1-8b", chip: "h100-sxm", devices: 1, weight_bits: 16, kv_bits: 16, prompt: 1000, generate: 300, cached_share: 0, slo_ttft: null, slo_tpot: null, price: null };
 
   const SPECS = {
