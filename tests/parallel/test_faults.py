@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from costlab.parallel import ParallelError, launch
+from costlab.parallel import ParallelError, faults, launch
 from costlab.parallel.checkpoints import (
     complete,
     load_checkpoint,
@@ -200,9 +200,18 @@ def test_bad_arguments_get_one_sentence(single, tmp_path):
                 tried(1e4, save=1, mtbf=50, **given)
 
 
-def test_restarts_end(tmp_path):
+@pytest.mark.parametrize("restarts", [0, 2])
+def test_restarts_end(monkeypatch, restarts):
+    tried = []
+
+    def fails(*given, **how):
+        tried.append((given, how))
+        raise ParallelError("rank 0 failed", 0)
+
+    monkeypatch.setattr(faults, "launch", fails)
     with pytest.raises(ParallelError):
-        launch_until_done(fault_work.die_once, str(tmp_path), "now", world_size=1, restarts=0)
+        launch_until_done(print, "again", world_size=1, restarts=restarts)
+    assert tried == [((print, "again"), {"world_size": 1})] * (restarts + 1)
 
 
 @pytest.mark.parametrize("save", [0.1, 10, 300])
