@@ -21,7 +21,7 @@ import urllib.request
 from functools import cache, partial
 from html import unescape
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -256,14 +256,41 @@ def test_every_page_is_light_on_the_wire(visits):
     assert not wrong(visits, lambda visit: weight(visit) if weight(visit) > 1_000_000 else 0)
 
 
-def test_searching_finds_a_chapter(browser):
+# What a reader may type, and a page that must be among the first dozen found.
+SEARCHES = {
+    "int8": "Quantization",
+    "KV cache": "Glossary",
+    "LoRA": "Adapters",
+    "FSDP": "Gradient parallel",
+    "prune": "Pruning",
+    "speculative decoding": "Serving",
+    "mixture of experts": "Model parallel",
+    "roofline": "Compute",
+    "checkpoint interval": "Gradient parallel",
+    "temperature": "Distillation",
+    "gradient clipping": "Clipping",
+    "break-even API": "Serving",
+    "llama 70b memory": "Trends",
+    "量化": "中文导览",
+}
+
+
+def test_searching_finds_what_a_reader_types(browser):
     built_pages()
     server, home = serve(HTML)
-    browser.visit(home + "search.html?q=cost", "light", 1280, "")
-    count = "document.querySelectorAll('#search-results li a').length"
-    found = any(browser.run(count) or time.sleep(0.1) for _ in range(50))
+    titles = "[...document.querySelectorAll('#search-results li > a')].map((a) => a.textContent)"
+    wrong = {}
+    for words, title in SEARCHES.items():
+        browser.visit(f"{home}search.html?q={quote(words)}", "light", 1280, "")
+        for _ in range(50):
+            found = browser.run(titles)[:12]
+            if any(one.startswith(title) for one in found):
+                break
+            time.sleep(0.1)
+        else:
+            wrong[words] = found
     server.shutdown()
-    assert found
+    assert not wrong
 
 
 def test_every_page_describes_itself():
