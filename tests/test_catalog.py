@@ -223,6 +223,12 @@ def test_an_old_price_prints_its_age_and_a_fresh_one_its_date():
     assert text == f"t, k: $2.5 per hour (p, r), as of {date.today().isoformat()}"
 
 
+def test_a_range_of_one_price_says_so():
+    found = catalog.price("h100-sxm", provider="AWS")
+    assert str(found).endswith(f"$6.88 per accelerator-hour (one price, {found.newest})")
+    assert "prices, " in str(catalog.price("h100-sxm"))
+
+
 def test_age_days():
     assert catalog.age_days("2026-07-20", today=date(2026, 11, 20)) == 123
     for wrong in ("2026", "20 July", None, 7):

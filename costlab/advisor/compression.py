@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from costlab import catalog, results
-from costlab.advisor.fleet import HOURS, Load, Rented, rented
+from costlab.advisor.fleet import Load, Rented, rented
 from costlab.advisor.records import Option, Recommendation, answer, money
 from costlab.catalog import QualityResult
 from costlab.estimate import Transformer, resolve_accelerator, resolve_model, training
 from costlab.estimate.checks import amount, number, whole
+from costlab.estimate.rental import HOURS
 
 _RECORDED = {"rtn": "nearest", "gptq": "GPTQ"}  # names in costlab/results/quantization.json
 _SHAPES = {"llama-3-8b": "llama-3.1-8b"}  # names in published tables of shapes with another id

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from costlab import catalog
-from costlab.advisor.fleet import HOURS, Load, Rented, at_work, rented
+from costlab.advisor.fleet import Load, Rented, at_work, rented
 from costlab.advisor.records import Option, Recommendation, answer, money
 from costlab.estimate import Accelerator, Transformer, resolve_accelerator, resolve_model
 from costlab.estimate.checks import number
+from costlab.estimate.rental import HOURS
 
 FEW = 8  # of the cheapest chips, on which concessions are tried
 
@@ -71,9 +72,10 @@ def _option(name: str, shape: Transformer, load: Load, found: Rented) -> Option:
     }
     each = found.devices // found.replicas
     words = f"{found.replicas} x {each} devices, {found.busy:.0%} busy in the busiest hour"
-    rows = catalog.price(name).rows
-    if len(rows) == 1:
-        words += f"; its price is one provider's alone, {rows[0].provider} on {rows[0].as_of}"
+    only, *more = catalog.price(name).rows
+    if not more:
+        when = catalog.aged(only.as_of)
+        words += f"; its price is one provider's alone, {only.provider} on {when}"
     return Option(name, found.dollars, found.low, found.high, figures, words)
 
 

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, replace
 
 from costlab import catalog, estimate
 from costlab.estimate import Accelerator, ServingEstimate, Transformer
-from costlab.estimate.checks import number, whole
+from costlab.estimate.checks import number
+from costlab.estimate.serve_cost import make_load
 
-HOURS = 730  # of a month
 FITS = 64  # devices on which it is looked up why no fleet is found
 
 
@@ -23,14 +23,10 @@ class Load:
     kv_bits: float = 16
 
     def __post_init__(self) -> None:
-        number("requests_per_s", self.requests_per_s, most=1e6)
-        whole("prompt", self.prompt)
-        whole("generate", self.generate)
-        for name in ("slo_ttft", "slo_tpot"):
-            if getattr(self, name) is not None:
-                number(name, getattr(self, name), most=1e9)
+        asked = asdict(self)
         for name in ("weight_bits", "kv_bits"):
-            number(name, getattr(self, name), most=64)
+            number(name, asked.pop(name), most=64)
+        make_load(**asked | {"requests_per_s": number("requests_per_s", self.requests_per_s)})
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The answer to a question: ranked options, the figures that decided, what was left out and why."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
+from costlab.estimate.record import Record
 from costlab.estimate.tables import columns, figure
 
 
@@ -23,7 +23,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class Recommendation(Record):
     """Options from the cheapest, what decided, what was left out, and what would have to give.
 
     `per` is what dollars are of: "month", "run" or "GB-month". `left_out` maps a name to a
@@ -49,11 +49,7 @@ class Recommendation:
     def to_dict(self) -> dict:
         """All of it as plain values."""
         best = self.best
-        return asdict(self) | {"best": best and best.name}
-
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps(self.to_dict(), indent=1)
+        return super().to_dict() | {"best": best and best.name}
 
     def __str__(self) -> str:
         names = list(self.options[0].figures) if self.options else []

@@ -43,6 +43,7 @@ from costlab.catalog.records import (
     TrainingResult,
     TrainingStep,
     age_days,
+    aged,
 )
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "accelerator",
     "accelerators",
     "age_days",
+    "aged",
     "as_rows",
     "identify_machine",
     "machine",

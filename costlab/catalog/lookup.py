@@ -41,9 +41,12 @@ class PriceRange:
     newest: str
 
     def __str__(self) -> str:
+        what = f"{self.item}, {self.kind}:"
+        if len(self.rows) == 1:
+            return f"{what} ${self.low:g} per {self.unit} (one price, {self.newest})"
         return (
-            f"{self.item}, {self.kind}: ${self.low:g} to ${self.high:g} per {self.unit}, median "
-            f"${self.median:g} ({len(self.rows)} prices, {self.oldest} to {self.newest})"
+            f"{what} ${self.low:g} to ${self.high:g} per {self.unit}, median ${self.median:g} "
+            f"({len(self.rows)} prices, {self.oldest} to {self.newest})"
         )
 
 

@@ -42,6 +42,12 @@ def age_days(as_of: str, today: date | None = None) -> int:
     return ((today or date.today()) - then).days
 
 
+def aged(as_of: str) -> str:
+    """A date, with its age where that is old: '2024-01-29 (1033 days old)'."""
+    age = age_days(as_of)
+    return f"{as_of} ({age} days old)" if age > OLD_DAYS else as_of
+
+
 @dataclass(frozen=True)
 class Accelerator:
     """A chip as its vendor describes it; peaks are dense, without structured sparsity.
@@ -148,11 +154,9 @@ class Price:
 
     def __str__(self) -> str:
         where = f"{self.provider}, {self.region}" if self.region else self.provider
-        age = age_days(self.as_of)
-        old = f" ({age} days old)" if age > OLD_DAYS else ""
         return (
             f"{self.item}, {self.kind}: ${self.price:g} per {self.unit} "
-            f"({where}), as of {self.as_of}{old}"
+            f"({where}), as of {aged(self.as_of)}"
         )
 
 

@@ -4,7 +4,6 @@ What does not fit is dropped before its time is predicted; the rest is ranked by
 given devices and batch is ranking by seconds a step. Taught in: notebooks/08_model_parallel.ipynb.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -13,6 +12,7 @@ from costlab.estimate.checks import choice, number, whole
 from costlab.estimate.devices import Accelerator, resolve_accelerator
 from costlab.estimate.layout import LONGEST, RECOMPUTE, Layout, make_layout
 from costlab.estimate.memory import training_memory
+from costlab.estimate.record import Record
 from costlab.estimate.rental import price_per_hour
 from costlab.estimate.shapes import resolve_model
 from costlab.estimate.train_cost import estimate
@@ -26,7 +26,7 @@ SPLIT_FROM = 8192  # tokens of a sequence that one device of a context group kee
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Record):
     """What a search found: `best` first, the axes it went through, and how many layouts it met.
 
     `considered` layouts are valid, `fitting` of them fit (by the high end of the memory range).
@@ -55,10 +55,6 @@ class SearchResult:
             ],
             "closest": self.closest and self.closest.to_dict(),
         }
-
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps(self.to_dict(), indent=1)
 
     def __str__(self) -> str:
         from costlab.estimate.tables import search_table

@@ -14,8 +14,10 @@ from costlab.estimate.checks import choice, number, whole
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8", "fp4")
 BITS = {"fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp4": 4}
-# What a chip without the precision runs instead, at the same width and price of memory.
-_INSTEAD = {"bf16": ("fp16",), "fp16": ("bf16",), "tf32": ("fp32",), "int8": ("fp8",)}
+# What a chip without the precision multiplies in instead, at the same width and price of memory.
+_INSTEAD = {
+    "bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "tf32": ("fp32",), "int8": ("fp8",),
+}  # fmt: skip
 # A start of one message, seconds: over links inside a node, over a network between nodes.
 LINK_LATENCY, NETWORK_LATENCY = 5e-6, 15e-6
 
@@ -77,7 +79,8 @@ class Accelerator:
     def runs(self, precision: str) -> str:
         """The precision that arithmetic asked for as `precision` has on this chip.
 
-        bf16 and fp16 stand in for each other, and fp32 for tf32, where a chip has only one.
+        bf16 and fp16 stand in for each other, and fp32 for them and for tf32, where a chip has no
+        other.
 
         Raises:
             ValueError: the precision is unknown, or the chip has nothing like it.

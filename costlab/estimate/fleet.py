@@ -6,13 +6,12 @@ Taught in: notebooks/17_serving.ipynb.
 from dataclasses import dataclass
 
 from costlab.estimate.checks import number
-from costlab.estimate.devices import Accelerator, resolve_accelerator
+from costlab.estimate.devices import Accelerator
 from costlab.estimate.formulas import formula
 from costlab.estimate.rental import price_per_hour
-from costlab.estimate.serve_cost import layouts, make_load
+from costlab.estimate.serve_cost import layouts, make_load, one_device
 from costlab.estimate.serve_queue import Point, at_work
-from costlab.estimate.serve_time import Replica, residuals
-from costlab.estimate.shapes import resolve_model
+from costlab.estimate.serve_time import residuals
 
 WIDEST = 1024  # devices of one replica, at the most
 
@@ -62,14 +61,13 @@ def fleet(
 
     Taught in: notebooks/17_serving.ipynb.
     """
-    shape, chip = resolve_model(model), resolve_accelerator(accelerator)
+    first = one_device(model, accelerator, weight_bits, kv_bits)
     number("requests_per_s", requests_per_s, most=1e9)
-    bits = [number(n, v, most=64) for n, v in (("weight_bits", weight_bits), ("kv_bits", kv_bits))]
     asked = make_load(**load)
-    replicas = layouts(Replica(shape, chip, 1, 1, *bits), WIDEST, None, asked.tokens)
+    replicas = layouts(first, WIDEST, None, asked.tokens)
     fitting = [r for r in replicas if r.capacity(asked.tokens) >= 1]
     points = [p for r in fitting if (p := at_work(r, r.devices, asked)).kept]
-    found = [_fleet(p, requests_per_s, price_per_hour(chip, price)) for p in points]
+    found = [_fleet(p, requests_per_s, price_per_hour(first.chip, price)) for p in points]
     return min(found, key=lambda f: f.devices, default=None)
 
 

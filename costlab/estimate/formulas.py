@@ -62,8 +62,8 @@ def evaluate(expression: str, values: Mapping[str, float]) -> float:
 
 
 @cache
-def _file() -> dict:
-    return json.loads(files(__package__).joinpath("formulas.json").read_text(encoding="utf-8"))
+def _file(name: str = "formulas") -> dict:
+    return json.loads(files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8"))
 
 
 @cache
@@ -93,10 +93,12 @@ def formula(name: str) -> Callable[..., dict[str, float]]:
     return space[name]
 
 
+def fitted(part: str) -> dict[str, dict]:
+    """Coefficients ("constants") and "residuals" of "serving" or "training"."""
+    return _file(f"{part}_constants")
+
+
 def export() -> dict:
     """Everything a page needs to compute what this package computes: formulas and coefficients."""
-    found = {}
-    for part in ("serving", "training"):
-        text = files(__package__).joinpath(f"{part}_constants.json").read_text(encoding="utf-8")
-        found[part] = json.loads(text)["constants"]
+    found = {part: fitted(part)["constants"] for part in ("serving", "training")}
     return {"formulas": _file(), "coefficients": found}

@@ -5,15 +5,17 @@ of text written. Taught in: notebooks/17_serving.ipynb.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 
 from costlab import catalog
 from costlab.estimate.checks import number
 from costlab.estimate.devices import Accelerator
 from costlab.estimate.formulas import formula
+from costlab.estimate.record import Record
 
 BYTES_PER_TOKEN = 4.0  # English under the tokenizers of large models; a byte model has 1
+HOURS = 730  # of a month, as in formulas.json
 LOADS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 
 
@@ -36,6 +38,14 @@ def _catalog_price(id: str) -> float | None:
     if id not in known or not catalog.prices(id, kind="on-demand"):
         return None
     return catalog.price(id).median
+
+
+@cache
+def price_note(id: str) -> str:
+    """Where a price from the catalog comes from, and how old it is."""
+    found = catalog.price(id)
+    age = catalog.aged(found.newest)
+    return f"at the catalog's {found}" + ("" if age == found.newest else f", the newest of {age}")
 
 
 def per_megabyte(
@@ -123,7 +133,7 @@ def _known(e: object) -> float:
 
 
 @dataclass(frozen=True)
-class BreakEven:
+class BreakEven(Record):
     """Renting against an interface paid by the token, for the same requests and text.
 
     Above `requests_per_s` renting is cheaper; `reachable` says whether the devices can serve as
@@ -142,10 +152,6 @@ class BreakEven:
     api_per_megabyte: float
     rent_per_hour: float
     rent_per_megabyte: float
-
-    def to_dict(self) -> dict:
-        """All figures as plain values."""
-        return asdict(self)
 
 
 def break_even(

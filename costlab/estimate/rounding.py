@@ -3,17 +3,18 @@
 Taught in: notebooks/05_quantization.ipynb.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from costlab.estimate.checks import whole
 from costlab.estimate.formulas import formula
+from costlab.estimate.record import Record
 from costlab.estimate.shapes import resolve_model
 
 LEAST_GROUP = 8  # weights of a group from which the largest is as large as the theory says
 
 
 @dataclass(frozen=True)
-class QuantizedEstimate:
+class QuantizedEstimate(Record):
     """Size in decimal GB before and after, and the noise of rounding to nearest.
 
     `error` is the root of the mean squared error over that of the weights, `noise_db` the same in
@@ -31,10 +32,6 @@ class QuantizedEstimate:
     times_smaller: float
     error: float
     noise_db: float
-
-    def to_dict(self) -> dict:
-        """All figures as plain values."""
-        return asdict(self)
 
 
 def quantized(model: object, *, bits: int = 4, group: int | None = 128) -> QuantizedEstimate:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from costlab.estimate.checks import amount, number, whole
 from costlab.estimate.devices import Accelerator, resolve_accelerator
 from costlab.estimate.formulas import formula
-from costlab.estimate.rental import price_per_hour
+from costlab.estimate.rental import price_note, price_per_hour
 from costlab.estimate.serve_queue import Load, Point, at_work
 from costlab.estimate.serve_record import ServingEstimate
 from costlab.estimate.serve_time import GIB, Replica
@@ -57,18 +57,27 @@ def serving(
 
     Taught in: notebooks/17_serving.ipynb.
     """
-    shape, chip = resolve_model(model), resolve_accelerator(accelerator)
-    devices = whole("devices", devices)
+    first = one_device(model, accelerator, weight_bits, kv_bits)
+    devices, chip = whole("devices", devices), first.chip
     if tensor is not None:
         tensor = whole("tensor", tensor, most=devices)
-    bits = [number(n, v, most=64) for n, v in (("weight_bits", weight_bits), ("kv_bits", kv_bits))]
     load = make_load(
         prompt=prompt, generate=generate, cached_share=cached_share, batch=batch,
         requests_per_s=requests_per_s, slo_ttft=slo_ttft, slo_tpot=slo_tpot,
     )  # fmt: skip
-    first = Replica(shape, chip, 1, 1, *bits)
     point = best(first, devices, tensor, load)
-    return _record(point, devices, load, price_per_hour(chip, price))
+    record = _record(point, devices, load, price_per_hour(chip, price))
+    known = price is None and record.price is not None
+    return replace(record, notes=(price_note(chip.id),)) if known else record
+
+
+def one_device(
+    model: object, accelerator: object, weight_bits: float = 16, kv_bits: float = 16
+) -> Replica:
+    """The model on one device, checked: where the search for a layout starts."""
+    shape, chip = resolve_model(model), resolve_accelerator(accelerator)
+    bits = [number(n, v, most=64) for n, v in (("weight_bits", weight_bits), ("kv_bits", kv_bits))]
+    return Replica(shape, chip, 1, 1, *bits)
 
 
 def make_load(

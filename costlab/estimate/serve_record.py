@@ -1,9 +1,9 @@
 """The answer of `serving`: figures with ranges, in words and as JSON."""
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
+from costlab.estimate.record import Ranged
 from costlab.estimate.serve_time import residuals
 
 _FASTER = ("tokens_per_s", "tokens_per_s_per_device")  # more where the truth is faster
@@ -16,7 +16,7 @@ FEW = 4  # sequences in a replica up to which latency, not throughput, is what i
 
 
 @dataclass(frozen=True)
-class ServingEstimate:
+class ServingEstimate(Ranged):
     """What serving costs. Each predicted `x` has `x_low` and `x_high`, an 80 % range.
 
     Memory is in GiB on each device at the mean load, `kv_gib` the cache's part of it; times are in
@@ -28,6 +28,8 @@ class ServingEstimate:
 
     Taught in: notebooks/17_serving.ipynb.
     """
+
+    RANGED = (*_FASTER, *_SLOWER)
 
     model: str
     accelerator: str
@@ -61,22 +63,17 @@ class ServingEstimate:
     dollars_per_million_output: float | None
     parts: dict[str, float] = field(repr=False)
     memory_limit_gib: float = field(repr=False)
+    notes: tuple[str, ...] = field(repr=False, default=())
 
-    def __getattr__(self, name: str) -> float | None:
-        """`x_low` and `x_high` of a predicted `x`, from the residuals of validation."""
-        base, _, end = name.rpartition("_")
-        if end not in ("low", "high") or base not in _FASTER + _SLOWER:
-            raise AttributeError(f"ServingEstimate has no attribute {name!r}")
-        value = getattr(self, base)
-        if value is None:
-            return None
-        if self._settled(base):
+    def end(self, name: str, value: float, high: bool) -> float:
+        """An end of the range of `name`: see `Ranged`."""
+        if self._settled(name):
             return value
         few = self.batch <= FEW * self.replicas
-        low, high = residuals("decode" if few else "throughput")
-        if base in _SLOWER:
-            low, high = 1 / high, 1 / low
-        return value * (low if end == "low" else high)
+        low, top = residuals("decode" if few else "throughput")
+        if name in _SLOWER:
+            low, top = 1 / top, 1 / low
+        return value * (top if high else low)
 
     def _settled(self, name: str) -> bool:
         """Whether a figure follows from what was asked alone, and is not a prediction."""
@@ -114,15 +111,8 @@ class ServingEstimate:
 
     def to_dict(self) -> dict:
         """All figures with their ranges, as plain numbers; what is unbounded is None."""
-        values = asdict(self)
-        for name in _FASTER + _SLOWER:
-            values |= {f"{name}_{end}": getattr(self, f"{name}_{end}") for end in ("low", "high")}
         wild = lambda v: isinstance(v, float) and not math.isfinite(v)  # noqa: E731
-        return {name: None if wild(value) else value for name, value in values.items()}
-
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps(self.to_dict(), indent=1)
+        return {name: None if wild(v) else v for name, v in super().to_dict().items()}
 
     def __str__(self) -> str:
         from costlab.estimate.tables import serving_table

@@ -9,14 +9,12 @@ coefficients in `serving_constants.json` (`experiments/serving_model.py` fits th
 Taught in: notebooks/17_serving.ipynb.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.resources import files
 
 from costlab.estimate.devices import Accelerator
-from costlab.estimate.formulas import formula
+from costlab.estimate.formulas import fitted, formula
 from costlab.estimate.transformer import Transformer
 
 GIB = 2**30
@@ -29,20 +27,14 @@ _ARITHMETIC = (
 )
 
 
-@cache
-def _file() -> dict:
-    text = files(__package__).joinpath("serving_constants.json").read_text(encoding="utf-8")
-    return json.loads(text)
-
-
 def constants() -> dict[str, float]:
     """The fitted coefficients, with what each one means in `formulas.json`."""
-    return _file()["constants"]
+    return fitted("serving")["constants"]
 
 
 def residuals(kind: str) -> tuple[float, float]:
     """10th and 90th percentile of measured over predicted, for 'decode' or 'throughput'."""
-    return tuple(_file()["residuals"][kind])
+    return tuple(fitted("serving")["residuals"][kind])
 
 
 def arithmetic(chip: Accelerator, weight_bits: float) -> str:

@@ -3,14 +3,14 @@
 Taught in: notebooks/03_storage.ipynb.
 """
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 
 from costlab import catalog
 from costlab.estimate.checks import amount, choice, number, whole
 from costlab.estimate.formulas import formula
+from costlab.estimate.record import Record
 from costlab.estimate.shapes import resolve_model
 
 # Tiers that charge by the gigabyte for reading; the others' reads are free within a region.
@@ -18,7 +18,7 @@ READS_COST = ("object-infrequent", "object-cold", "object-archive", "object-deep
 
 
 @dataclass(frozen=True)
-class StorageEstimate:
+class StorageEstimate(Record):
     """Gigabytes (decimal) kept in the steady state, and dollars a month by cause.
 
     Each dollar figure `x` has `x_low` and `x_high`: the cheapest and dearest provider of the
@@ -50,14 +50,6 @@ class StorageEstimate:
     dollars_per_month_low: float
     dollars_per_month_high: float
     oldest_price: str
-
-    def to_dict(self) -> dict:
-        """All figures as plain values."""
-        return asdict(self)
-
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps(self.to_dict(), indent=1)
 
     def __str__(self) -> str:
         from costlab.estimate.tables import storage_table

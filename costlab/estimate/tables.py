@@ -76,7 +76,7 @@ def serving_table(e: object) -> str:
     lines.append(line("promise kept", e.keeps_promise))
     if e.price is not None:
         lines.append(line("at", e.price, "$ per device-hour"))
-    return "\n".join(lines)
+    return "\n".join([*lines, *e.notes])
 
 
 def storage_table(e: object) -> str:

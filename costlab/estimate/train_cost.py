@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 
-from costlab import catalog
-from costlab.catalog.records import OLD_DAYS
 from costlab.estimate.checks import number
 from costlab.estimate.devices import Accelerator, resolve_accelerator
 from costlab.estimate.formulas import formula
 from costlab.estimate.layout import Layout, make_layout
 from costlab.estimate.memory import training_memory
-from costlab.estimate.rental import price_per_hour
+from costlab.estimate.rental import price_note, price_per_hour
 from costlab.estimate.shapes import resolve_model
 from costlab.estimate.train_record import TrainingEstimate, where_time_goes
 from costlab.estimate.train_time import (
@@ -100,20 +97,8 @@ def training(
         tokens = number("tokens", tokens)
     run = estimate(shape, chip, lay, tokens, price_per_hour(chip, price))
     if price is None and run.price is not None:
-        return replace(run, notes=(*run.notes, _price_note(chip.id)))
+        return replace(run, notes=(*run.notes, price_note(chip.id)))
     return run
-
-
-@cache
-def _price_note(id: str) -> str:
-    """Where a price from the catalog comes from, and how old it is."""
-    found = catalog.price(id)
-    age = catalog.age_days(found.newest)
-    old = f", the newest {age} days old" if age > OLD_DAYS else ""
-    return (
-        f"at ${found.median:g} a device-hour, the median of {len(found.rows)} on-demand prices "
-        f"(${found.low:g} to ${found.high:g}, {found.oldest} to {found.newest}{old})"
-    )
 
 
 def step_flops(model: Transformer, lay: Layout) -> tuple[float, float]:

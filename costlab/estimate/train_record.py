@@ -1,12 +1,12 @@
 """The answer of `training`: figures with ranges, in words and as JSON."""
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from costlab.estimate.devices import Accelerator
 from costlab.estimate.formulas import formula
 from costlab.estimate.layout import Layout
+from costlab.estimate.record import Ranged
 from costlab.estimate.train_time import residuals
 from costlab.estimate.transformer import Transformer
 
@@ -17,7 +17,7 @@ GOODPUT = (0.85, 1.05)  # low and high end over the middle: how well a cluster i
 
 
 @dataclass(frozen=True)
-class TrainingEstimate:
+class TrainingEstimate(Ranged):
     """What training costs. Each predicted `x` has `x_low` and `x_high`, an 80 % range.
 
     `flops_total` is the usual 6 x active parameters x tokens (4 with adapters), attention left out,
@@ -29,6 +29,8 @@ class TrainingEstimate:
 
     Taught in: notebooks/02_compute.ipynb.
     """
+
+    RANGED = (*FASTER, *SLOWER, *MEMORY, "goodput")
 
     model: str
     accelerator: str
@@ -57,13 +59,9 @@ class TrainingEstimate:
     remedies: tuple[str, ...] = field(repr=False)
     notes: tuple[str, ...] = field(repr=False)
 
-    def __getattr__(self, name: str) -> float | None:
-        """`x_low` and `x_high` of a predicted `x`, from the residuals of validation."""
-        base, _, end = name.rpartition("_")
-        if end not in ("low", "high") or base not in FASTER + SLOWER + MEMORY + ("goodput",):
-            raise AttributeError(f"TrainingEstimate has no attribute {name!r}")
-        value = getattr(self, base)
-        return None if value is None else value * self._factor(base, end == "high")
+    def end(self, name: str, value: float, high: bool) -> float:
+        """An end of the range of `name`: see `Ranged`."""
+        return value * self._factor(name, high)
 
     def _factor(self, base: str, high: bool) -> float:
         if base in MEMORY:
@@ -96,17 +94,6 @@ class TrainingEstimate:
             return f"fits in {self.memory_limit_gib:g} GiB: {held}"
         over = self.memory_gib_per_device_high - self.memory_limit_gib
         return f"does not fit in {self.memory_limit_gib:g} GiB: {held}; {over:.1f} GiB too much"
-
-    def to_dict(self) -> dict:
-        """All figures with their ranges, as plain numbers."""
-        values = asdict(self)
-        for name in FASTER + SLOWER + MEMORY + ("goodput",):
-            values |= {f"{name}_{end}": getattr(self, f"{name}_{end}") for end in ("low", "high")}
-        return values
-
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps(self.to_dict(), indent=1)
 
     def __str__(self) -> str:
         from costlab.estimate.tables import training_table

@@ -7,13 +7,11 @@ written, read by the loss, and its gradient). The few fitted coefficients are in
 catalog. Taught in: notebooks/02_compute.ipynb.
 """
 
-import json
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 
 from costlab.estimate.devices import BITS, Accelerator
-from costlab.estimate.formulas import formula
+from costlab.estimate.formulas import fitted, formula
 from costlab.estimate.layout import Layout
 from costlab.estimate.serve_time import matmul_share
 from costlab.estimate.transformer import Transformer
@@ -21,20 +19,14 @@ from costlab.estimate.transformer import Transformer
 UPDATE_BYTES = 30  # read and written for each parameter that is updated
 
 
-@cache
-def _file() -> dict:
-    text = files(__package__).joinpath("training_constants.json").read_text(encoding="utf-8")
-    return json.loads(text)
-
-
 def constants() -> dict[str, float]:
     """The coefficients, fitted and given, with what each one means in the file."""
-    return _file()["constants"]
+    return fitted("training")["constants"]
 
 
 def residuals() -> dict[str, list[float]]:
     """Percentiles of log(measured / predicted pace), by kind of run; see `intervals`."""
-    return _file()["residuals"]
+    return fitted("training")["residuals"]
 
 
 def kind_of(model: Transformer, precision: str) -> str:

@@ -12,10 +12,10 @@ import costlab
 from costlab import catalog, figures
 from costlab.advisor.records import money
 from costlab.bill.receipt import count, css, table_html
-from costlab.estimate.rental import api_prices
+from costlab.estimate.rental import HOURS, api_prices
 from costlab.estimate.tables import figure
 
-DAYS = 730 / 24  # of a month
+DAYS = HOURS / 24  # of a month
 WIDE, ROW, HIGH = 400, 44, 140  # of figures, in their own units
 
 

@@ -120,6 +120,14 @@ def test_more_load_and_a_tighter_promise_never_cost_less(rate, chip, promise):
     assert rent(rate, promise / 1.5) >= base
 
 
+def test_the_only_price_of_a_chip_says_whose_it_is_and_how_old():
+    options = advisor.recommend("compute", chips="gh200-96gb", **LOAD).options
+    words = next(option.words for option in options if option.name == "gh200-96gb")
+    price = catalog.price("gh200-96gb").rows[0]
+    assert f"{price.provider} on {price.as_of} (" in words
+    assert words.endswith(" days old)")
+
+
 def test_what_cannot_be_is_left_out_with_its_reason():
     answer = advisor.recommend("compute", "llama-3.1-70b", slo_tpot=1e-4, chips=("h20", "h100-sxm"))
     assert answer.options == ()

@@ -51,6 +51,7 @@ def test_a_torus_uses_the_links_of_all_axes_but_one():
 def test_what_stands_in_for_what():
     assert resolve_accelerator("v100-sxm").runs("bf16") == "fp16"
     assert resolve_accelerator("gb200").runs("fp16") == "bf16"
+    assert Accelerator(memory_gib=8, bandwidth_gbs=20, tflops={"fp32": 0.1}).runs("bf16") == "fp32"
     with pytest.raises(ValueError, match="precision must be one that a100-80gb has"):
         resolve_accelerator("a100-80gb").runs("fp8")
 

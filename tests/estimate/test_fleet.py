@@ -3,6 +3,8 @@
 import pytest
 
 from costlab.estimate import fleet, serving
+from costlab.estimate.formulas import formula
+from costlab.estimate.rental import HOURS
 
 LOAD = {"prompt": 1000, "generate": 300}
 
@@ -17,9 +19,14 @@ def test_a_fleet_carries_its_load_and_one_replica_less_does_not(rate):
         assert serving("llama-3.1-8b", "h100-sxm", devices=fewer, **ask).utilization > 1
 
 
+def test_a_month_has_the_same_hours_everywhere():
+    month = formula("fleet")(rate=1.0, capacity=1.0, replica_devices=1, price=1.0)["per_month"]
+    assert month == HOURS
+
+
 def test_dollars_and_their_range():
     f = fleet("llama-3.1-8b", "h100-sxm", requests_per_s=100, price=2.0, **LOAD)
-    assert f.dollars == 2.0 * 730 * f.devices
+    assert f.dollars == 2.0 * HOURS * f.devices
     assert f.dollars_low < f.dollars < f.dollars_high
     assert f.devices == f.replicas * f.tensor * f.pipeline
 

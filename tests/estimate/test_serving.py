@@ -262,6 +262,14 @@ def test_dollars_are_unknown_without_a_price_and_never_zero():
     assert serving("llama-2-7b", "h100-sxm", **CHAT).price == catalog.price("h100-sxm").median
 
 
+def test_a_price_of_the_catalog_says_where_it_is_from_and_how_old_it_is():
+    slip = str(serving("llama-3.1-8b", "gh200-96gb", **CHAT))
+    assert "at the catalog's gh200-96gb, on-demand: $0.88" in slip
+    assert "the newest of 2025-03-07 (" in slip
+    assert "days old" in slip
+    assert "catalog" not in str(serving("llama-3.1-8b", "gh200-96gb", price=1, **CHAT))
+
+
 def test_the_slip_and_the_dictionary_say_the_same():
     e = serving("llama-3.1-8b", "h100-sxm", **CHAT)
     assert "llama-3.1-8b on 1 x h100-sxm" in str(e)

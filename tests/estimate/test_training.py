@@ -182,9 +182,9 @@ def test_a_measured_machine_is_an_accelerator():
 
 
 def test_a_price_of_the_catalog_says_where_it_is_from_and_how_old_it_is():
-    assert "the median of" in training("gpt2", "h100-sxm").explain()
+    assert "at the catalog's h100-sxm, on-demand: $" in training("gpt2", "h100-sxm").explain()
     assert "days old" in training("gpt2", "l40").explain()
-    assert "device-hour" not in training("gpt2", "h100-sxm", price=2).explain()
+    assert "catalog" not in training("gpt2", "h100-sxm", price=2).explain()
 
 
 BAD = [
