@@ -24,6 +24,7 @@ ROOT = notebooks.ROOT
 EDITIONS = ROOT / "_build" / "editions"
 NOTES = ROOT / "book" / "workshop" / "notes.md"
 SOLUTION = re.compile(r"<!-- solution: (\S+) -->\n.*?<!-- end of solution -->\n*", re.S)
+ANSWER = re.compile(r"<details>.*?</details>\n*", re.S)  # of a worked problem
 CHECK = re.compile(r'check\("([a-z_]+\.\d+)"')
 STUB = re.compile(r"^def \w+\((?:(?!^def ).)*?^    return \.\.\.[^\n]*\n+", re.M | re.S)
 WORDS_PER_MINUTE = 180  # aloud or silently, with an eye on the formulas
@@ -32,13 +33,13 @@ MINUTES_PER_EXERCISE = 5
 
 
 def student(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook with its stubs, without solutions and outputs."""
+    """The notebook with its stubs, without solutions, answers and outputs."""
     nb = copy.deepcopy(nb)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         else:
-            cell.source = SOLUTION.sub("", cell.source).strip()
+            cell.source = ANSWER.sub("", SOLUTION.sub("", cell.source)).strip()
     nb.cells = [cell for cell in nb.cells if cell.source]
     notebooks.normalize(nb)
     return nb

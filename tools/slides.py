@@ -36,7 +36,7 @@ DRAWN = re.compile(r"\s*([-*+] |\d+\. |\$\$|```|~~~|>|\||!\[)")
 
 def blocks(source: str) -> Iterator[str]:
     """The blocks of a markdown text: parted by blank lines, but code and mathematics are whole."""
-    text = re.sub(r"<details>.*?</details>\n*", "", editions.SOLUTION.sub("", source), flags=re.S)
+    text = editions.ANSWER.sub("", editions.SOLUTION.sub("", source))
     text = re.sub(r"<!--.*?-->\n*", "", text, flags=re.S)
     text = re.sub(r"^\[Open in Colab\]\([^)]*\)$", "", text, flags=re.M)
     held, closing = [], None
