@@ -110,8 +110,9 @@ def search(
     devices, top = whole("devices", devices, most=10**6), whole("top", top)
     tokens = None if tokens is None else number("tokens", tokens)
     price = price_per_hour(chip, price)
-    length = whole("sequence", sequence or min(shape.context, LONGEST))
-    batch = whole("global_batch", global_batch or _usual_batch(length, devices))
+    length = min(shape.context, LONGEST) if sequence is None else whole("sequence", sequence)
+    usual = global_batch is None
+    batch = _usual_batch(length, devices) if usual else whole("global_batch", global_batch)
     given = (tensor, pipeline, context, expert, zero, micro_batch, recompute, interleave)
     axes = _axes(shape, chip, devices, length, dict(zip(AXES, given, strict=True)))
     make_layout(shape, sequence=length, precision=precision, adapters=adapters)  # checks these
@@ -158,9 +159,8 @@ def _axes(shape: Transformer, chip: Accelerator, devices: int, length: int, give
             if name == "recompute":
                 choice(name, one, RECOMPUTE)
             else:
-                whole(
-                    name, one, least=0 if name == "zero" else 1, most=3 if name == "zero" else 10**6
-                )
+                least, most = (0, 3) if name == "zero" else (1, 10**6)
+                whole(name, one, least=least, most=most)
         axes[name] = tuple(value)
     return axes
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from costlab import catalog
 from costlab.catalog.records import ModelShape
+from costlab.estimate.checks import whole
 from costlab.estimate.transformer import Transformer
 
 __all__ = ["Transformer", "from_config", "resolve_model"]
@@ -60,6 +61,7 @@ _FAMILIES = {
     "gpt_oss": {"biases": "all", "router_bias": True, "sinks": True},
 }
 _ALTERNATE = {"gemma2": 2, "gpt_oss": 2, "gemma3_text": 6}  # one layer in so many is global
+LONG = 250  # letters that no name of a file has
 _ALL_LAYERS = ("mistral", "mixtral", "phi3", "starcoder2")
 
 
@@ -94,9 +96,10 @@ def resolve_model(model: object) -> Transformer:
 
 def _from_text(text: str | Path) -> Transformer:
     path = Path(text)
-    path = path / "config.json" if path.is_dir() else path
-    if isinstance(text, Path) or path.suffix == ".json" or path.is_file():
-        return _from_file(path)
+    if isinstance(text, Path) or len(text) < LONG:
+        path = path / "config.json" if path.is_dir() else path
+        if isinstance(text, Path) or path.suffix == ".json" or path.is_file():
+            return _from_file(path)
     known = {row.id for row in catalog.models()}
     short = text.strip().lower().rsplit("/", 1)[-1]  # meta-llama/Llama-3.1-8B is llama-3.1-8b
     return _from_catalog(short if short in known else text)
@@ -180,7 +183,7 @@ def from_config(config: Mapping, *, name: str | None = None) -> Transformer:
     label = name or config.get("_name_or_path") or family or "config.json"
     try:
         _family_rules(family, config, found)
-        found.setdefault("ffn", 4 * found["hidden"])
+        found.setdefault("ffn", 4 * whole("hidden", found["hidden"]))
         return Transformer(**{**_FAMILIES.get(family, {}), **found}, name=str(label))
     except (TypeError, ValueError) as error:
         raise ValueError(f"model: the config does not describe a transformer: {error}") from None

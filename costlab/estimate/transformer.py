@@ -94,12 +94,13 @@ class Transformer:
     name: str = "transformer"
 
     def __post_init__(self) -> None:
+        self._fill("name", str(self.name))
         for field in ("experts", "experts_active"):
             if getattr(self, field) in (0, None):
                 self._fill(field, 1)
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in (int, int | None) and value is not None:
+            if field.type is int or (field.type == int | None and value is not None):
                 least = 0 if field.name in _ZERO_ALLOWED else 1
                 self._fill(field.name, whole(field.name, value, least=least))
         choice("biases", self.biases, BIASES)

@@ -106,6 +106,8 @@ def test_from_the_shell(capsys):
         ({"devices": 0}, "devices must be a whole number from 1"),
         ({"top": 0}, "top must be a whole number from 1"),
         ({"tensor": "2"}, "tensor must be a whole number"),
+        ({"sequence": 0}, "sequence must be a whole number from 1"),
+        ({"global_batch": 0}, "global_batch must be a whole number from 1"),
         ({"zero": 4}, "zero must be a whole number from 0 to 3"),
         ({"recompute": "half"}, "recompute must be one of none, selective, full"),
         ({"precision": "fp2"}, "precision must be one of"),

@@ -169,6 +169,7 @@ def test_the_books_own_model_is_accepted():
     ("wrong", "message"),
     [
         ({"layers": 0}, "layers must be a whole number from 1"),
+        ({"ffn": None}, "ffn must be a whole number, got None"),
         ({"hidden": -8}, "hidden must be a whole number"),
         ({"heads": 2.5}, "heads must be a whole number"),
         ({"heads": 3}, "hidden must be a multiple of heads"),
@@ -189,6 +190,10 @@ def test_malformed_configs_are_refused(tmp_path):
         resolve_model({"hidden_size": 8})
     with pytest.raises(ValueError, match="does not describe a transformer: heads must be"):
         resolve_model(CONFIGS["gpt2"] | {"n_head": "twelve"})
+    with pytest.raises(ValueError, match="does not describe a transformer: hidden must be"):
+        resolve_model(CONFIGS["gpt2"] | {"n_embd": {}})
+    with pytest.raises(ValueError, match="unknown model 'xxx"):
+        resolve_model("x" * 5000)
     with pytest.raises(ValueError, match="cannot be read"):
         resolve_model(tmp_path / "config.json")
     (tmp_path / "config.json").write_text("{")
