@@ -6,7 +6,10 @@ Taught in notebook 17.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 
 import torch
@@ -58,15 +61,41 @@ def pace_of(
     that are read at once; bits: of the cache. Fitted by least squares of relative errors, with no
     figure below zero.
     """
-    check_language_model(model)
+    options = {"rows": rows, "lengths": lengths, "reads": reads, "repeats": repeats}
+    return paces_of([(model, bits)], **options)[0]
+
+
+def paces_of(
+    models: Sequence[tuple[nn.Module, int | None]],
+    *,
+    rows: tuple[int, ...] = (1, 4, 16),
+    lengths: tuple[int, ...] = (64, 384),
+    reads: tuple[int, ...] = (16, 128, 384),
+    repeats: int = 5,
+    of: Callable[[list[float]], float] = median,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Pace]:
+    """Paces of models with the bits of their caches, all their passes timed in turn.
+
+    So a machine that is busy for a while slows all of them. Options as for `pace_of`; of: what to
+    take of the repeats, `min` on a machine that is never quiet; clock: in seconds. Taught in:
+    notebooks/18_the_whole_bill.ipynb.
+    """
+    for model, _ in models:
+        check_language_model(model)
     steps = [(n, length) for n in rows for length in lengths]
     kinds = [(n, 1, length) for n, length in steps] + [(1, new, 0) for new in reads]
-    with evaluating(model), torch.inference_mode():
-        passes = [_Pass(model, *kind, bits) for kind in kinds]
+    with ExitStack() as calm, torch.inference_mode():
+        for model, _ in models:
+            calm.enter_context(evaluating(model))
+        passes = [[_Pass(model, *kind, bits) for kind in kinds] for model, bits in models]
         for _ in range(repeats + 1):
-            for each in passes:
-                each.once()
-    took = [median(each.seconds[1:]) for each in passes]
+            for each in chain.from_iterable(passes):
+                each.once(clock)
+    return [_fitted(steps, reads, [of(each.seconds[1:]) for each in one]) for one in passes]
+
+
+def _fitted(steps: list[tuple[int, int]], reads: tuple[int, ...], took: list[float]) -> Pace:
     step = _fit([(1, n, n * length) for n, length in steps], took[: len(steps)])
     read = _fit([(1, new, new * new / 2) for new in reads], took[len(steps) :])
     return Pace(*step, *read)
@@ -86,13 +115,13 @@ class _Pass:
         if held:
             feed(model, draw(held).to(device), self.cache)
 
-    def once(self) -> None:
+    def once(self, clock: Callable[[], float]) -> None:
         self.cache.lengths[:] = self.held
         if self.cache.rows > 1:
             self.cache.lengths[1] -= 1  # as in a replay: rows differ, and a mask is needed
-        began = time.perf_counter()
+        began = clock()
         feed(self.model, self.tokens, self.cache)[:, -1].argmax(-1).tolist()
-        self.seconds.append(time.perf_counter() - began)
+        self.seconds.append(clock() - began)
 
 
 def _fit(terms: list[tuple[float, ...]], seconds: list[float]) -> list[float]:

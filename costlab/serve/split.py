@@ -17,7 +17,7 @@ from costlab.serve.pace import Pace
 from costlab.serve.replay import at_rate, check_trace, replay
 from costlab.workload.trace import Trace
 
-MOST = 32  # requests under way at once, where more would keep the promise, too
+MOST = 16  # requests under way at once, where more would keep the promise, too
 RUSH = 1e6  # requests a second: all are there from the start, so that no machine is ever idle
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costlab import generate, serve, workload
-from costlab.serve import Pace, Policy, at_rate, pace_of, replay
+from costlab.serve import Pace, Policy, at_rate, pace_of, paces_of, replay
 from costlab.serve.engine import Engine, Job
 from costlab.serve.pace import _fit
 from costlab.serve.replay import cache_bytes
@@ -340,3 +340,17 @@ def test_the_fit_finds_the_pace_that_made_the_times():
     times = [sum(a * b for a, b in zip(term, truth, strict=True)) for term in terms]
     assert _fit(terms, times) == pytest.approx(truth)
     assert _fit([(1, 1), (1, 2), (1, 3)], [3.0, 2.0, 1.0])[1] == 0
+
+
+def test_paces_of_several_models_are_timed_in_turn(tiny):
+    """A clock that ticks once a reading: every pass takes one tick, whichever model it is of."""
+    ticks = iter(range(10_000))
+    shape = {"rows": (1, 3), "lengths": (8, 40), "reads": (4, 16), "repeats": 2}
+    asked = [(tiny(0), None), (tiny(1), 8)]
+    found = paces_of(asked, of=min, clock=lambda: float(next(ticks)), **shape)
+    assert len(found) == 2
+    for pace in found:
+        assert pace.step(2, 20) == pytest.approx(1, rel=1e-3)
+        assert pace.read(10) == pytest.approx(1, rel=1e-3)
+    with pytest.raises(TypeError, match=r"^model must be a language model, got str"):
+        paces_of([(tiny(0), None), ("model", None)])
