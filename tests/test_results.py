@@ -1,5 +1,6 @@
 """Recorded results say where they come from, and are written whole or not at all."""
 
+import importlib.util
 from datetime import date
 
 import pytest
@@ -82,3 +83,16 @@ def test_glue_marks_what_varies(monkeypatch):
     ]
     with pytest.raises(ValueError, match="text must be given for 't_dollars'"):
         notebook.glue("t_dollars", 0.1)
+
+
+def test_chapters_are_timed_only_where_they_passed(tmp_path):
+    path = results.FOLDER.parent.parent / "experiments" / "chapters.py"
+    spec = importlib.util.spec_from_file_location("chapters", path)
+    chapters = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(chapters)
+    suite = '<testsuites><testsuite errors="0" failures="{}" time="34.567"/></testsuites>'
+    for name, failures in (("01_good", 0), ("02_bad", 1)):
+        (tmp_path / f"notebook-{name}.xml").write_text(suite.format(failures))
+    assert chapters.seconds(tmp_path, ["01_good"]) == {"01_good": 34.6}
+    with pytest.raises(ValueError, match="02_bad failed its check"):
+        chapters.seconds(tmp_path, ["01_good", "02_bad"])
