@@ -100,7 +100,8 @@ def unfold(article: Tag) -> None:
 def mathjax_settings(html: Path, pages: list[str]) -> str:
     """The line of a built page that tells MathJax what to draw, the same on each that has some."""
     texts = ((html / f"{name}.html").read_text(encoding="utf-8") for name in pages)
-    return next(m[0] for text in texts if (m := re.search(r"window\.MathJax = \{.*\}", text))) + ";"
+    found = next(m[0] for text in texts if (m := re.search(r"window\.MathJax = \{.*\}", text)))
+    return re.sub(r'"loader": \{.*?\}, ', "", found) + ";"  # on paper nothing is drawn later
 
 
 def single_page(html: Path, pages: list[str]) -> str:

@@ -183,12 +183,13 @@ def root_page(app: Sphinx):
 
 
 def copy_mathjax(static: Path) -> None:
-    """Copy MathJax's TeX-to-HTML component and its fonts from the installed package."""
+    """Copy MathJax's TeX-to-HTML component, lazy drawing and fonts from the installed package."""
     package = importlib.metadata.distribution("sphinx-mathjax-offline")
     source = Path(package.locate_file("sphinx-mathjax-offline/static/mathjax"))
     target = static / "mathjax"
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source / "tex-chtml.js", target / "tex-chtml.js")
+    for name in ("tex-chtml.js", "ui/lazy.js"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
     fonts = "output/chtml/fonts/woff-v2"
     shutil.copytree(source / fonts, target / fonts, dirs_exist_ok=True)
 

@@ -60,8 +60,8 @@ for (const block of document.querySelectorAll(".cell_input div.highlight, articl
 }
 
 // What scrolls sideways can be reached and scrolled with the keyboard.
-function markScrollable(element) {
-  if (element.scrollWidth > element.clientWidth + 1) {
+function markScrollable(element, wide) {
+  if (wide) {
     element.tabIndex = 0;
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", element.matches("pre") ? "Code, scrolls sideways" : "Scrolls sideways");
@@ -69,7 +69,10 @@ function markScrollable(element) {
     for (const name of ["tabindex", "role", "aria-label"]) element.removeAttribute(name);
   }
 }
-const watcher = new ResizeObserver((entries) => entries.forEach((entry) => markScrollable(entry.target)));
+const watcher = new ResizeObserver((entries) => {
+  const wide = entries.map(({ target }) => target.scrollWidth > target.clientWidth + 1); // all reading before any writing
+  entries.forEach(({ target }, at) => markScrollable(target, wide[at]));
+});
 for (const element of document.querySelectorAll("pre, .table-frame, div.math, .output.text_html")) watcher.observe(element);
 
 // On paper every folded answer is open; afterwards the page is as it was.
