@@ -28,7 +28,7 @@ class ParallelError(RuntimeError):
 
 
 def launch(
-    fn: Callable, *args: object, world_size: int = 2, timeout: float = 120,
+    fn: Callable, *args: object, world_size: int = 2, timeout: float = 300,
     backend: str | None = None,
 ) -> list:  # fmt: skip
     """Call `fn(*args)` in `world_size` processes; returns their results in the order of ranks.
