@@ -13,7 +13,7 @@ from costlab.catalog.records import MemoryPeak, TrainingStep
 from costlab.estimate.devices import Accelerator, resolve_accelerator
 from costlab.estimate.layout import Layout, make_layout
 from costlab.estimate.shapes import resolve_model
-from costlab.estimate.train_time import kind_of, step_parts
+from costlab.estimate.train_time import constants, kind_of, step_parts
 from costlab.estimate.transformer import Transformer
 
 # Measurements of what no estimate describes, with the reason; they are shown, but not fitted.
@@ -116,6 +116,30 @@ def percentile(values: Iterable[float], share: float) -> float:
 def relative(errors: Iterable[float]) -> list[float]:
     """|predicted / measured - 1| of each log error."""
     return [abs(math.exp(e) - 1) for e in errors]
+
+
+# Attention that keeps its scores out of memory was published (arXiv:2205.14135).
+FUSED = "2022-05-27"
+# Bytes a score moves where they are kept. Forward: written by the product, read and written by the
+# softmax and by dropout (its mask is a byte), read by the next product. Backward: the same again,
+# and the kept ones are read.
+SCORE_BYTES = {"forward": 13, "backward": 19}
+
+
+def with_scores(m: Measured) -> float:
+    """log(predicted / measured) if all scores of attention go through memory, as before `FUSED`.
+
+    Nothing is fitted: a score for each head and pair of positions, at the memory's attained speed.
+
+    Taught in: notebooks/23_validation.ipynb.
+    """
+    lay, known = m.layout, constants()
+    forwards = 1 + (lay.recompute != "none")
+    each = forwards * SCORE_BYTES["forward"] + SCORE_BYTES["backward"]
+    scores = m.model.heads * m.model.layers * lay.sequence**2 / lay.tensor / lay.pipeline
+    moved = each * scores * lay.global_batch / lay.data
+    more = moved / (m.chip.bandwidth_gbs * 1e9 * known["bandwidth_share"])
+    return m.error() - math.log1p(more / step_parts(m.model, m.chip, lay)["step"]["seconds"])
 
 
 # Why whole tables are missed, for those that are missed most.

