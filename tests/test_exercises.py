@@ -3,11 +3,13 @@
 import math
 from statistics import NormalDist
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from torch.nn.utils import prune
 
+from costlab import exercises
 from costlab.exercises import check, hint, names
 from costlab.exercises.checking import load_solution, question, solution_markdown
 
@@ -121,6 +123,13 @@ BY_HAND = {
     "trends.1": [((2, 8), 3.0), ((0.5, 0.25), 2.0), ((1.1, 1), 0.0)],
     "trends.2": [((1, 0.5, 2), 13140.0), ((2, 0.9, 1), 17520.0)],
     "trends.3": [((100, 0.5, 8, 16), 200.0), ((100, 0.5, 8, 32), 400.0), ((7, 0.9, 2, 2), 7.0)],
+    "your_model.1": [((10, 24, 1), 10.0), ((10, 12, 0.5), 40.0), ((0, 1, 0.1), 0.0)],
+    "your_model.2": [((20, 100, 10), 2.0), ((5, 5, 1), 1.0), ((30, 240, 24), 3.0)],
+    "your_model.3": [((8, 4), 2.0), ((3, 1), 3.0), ((0, 2), 0.0)],
+    "your_model.4": [((math.log(16), 2, 2), 1.0), ((math.log(8), 3, 1), 1.0), ((0, 5, 2), 0.0)],
+    "whole_bill.1": [((100, 3, 7), 19), ((10, 4, 5), 1), ((10, 4, 4.5), 0)],
+    "whole_bill.2": [((8, 0.5, 16, 2), 4 / 3), ((0, 2, 5, 3), 3)],
+    "whole_bill.3": [((100, 50, 2), 4), ((10, 100, 1.25), 0.5)],
 }
 
 WRONG = [
@@ -541,6 +550,38 @@ WRONG = [
     ("trends.3", lambda c, f, d, m: c * m / d / f ** math.log2(m / d), "shorter time"),
     ("trends.3", lambda c, f, d, m: c / f ** math.log2(m), "not from one"),
     ("trends.3", lambda c, f, d, m: c, "a little slower"),
+    ("your_model.1", lambda n, h, k: n / h, "twenty-four"),
+    ("your_model.1", lambda n, h, k: 24 * n / h, "keeps a share"),
+    ("your_model.1", lambda n, h, k: 24 * n * k / h, "turn the share over"),
+    ("your_model.1", lambda n, h, k: n * h / 24 / k, "a longer log"),
+    ("your_model.1", lambda n, h, k: n / k, "not a day"),
+    ("your_model.2", lambda b, n, h: b / n, "share of all"),
+    ("your_model.2", lambda b, n, h: n / h / b, "turn it over"),
+    ("your_model.2", lambda b, n, h: 24 * b / n, "need not be a day"),
+    ("your_model.2", lambda b, n, h: b - n / h, "not a difference"),
+    ("your_model.3", lambda d, b: b * d, "longer tokens"),
+    ("your_model.3", lambda d, b: d, "not one byte"),
+    ("your_model.3", lambda d, b: d / b / 1e6, "for a million tokens"),
+    ("your_model.3", lambda d, b: b / d if d else 0, "turn it over"),
+    ("your_model.4", lambda n, t, b: n / t / b, "in nats"),
+    ("your_model.4", lambda n, t, b: n / t / math.log(2), "for a token"),
+    ("your_model.4", lambda n, t, b: n / t * b / math.log(2), "share their bits"),
+    ("your_model.4", lambda n, t, b: n / t / b * math.log(2), "more bits than nats"),
+    ("your_model.4", lambda n, t, b: n / math.log(2), "the whole text"),
+    ("whole_bill.1", lambda p, b, a: (1 / b - 1 / a) * p, "round both numbers up"),
+    ("whole_bill.1", lambda p, b, a: math.ceil(p * (a - b) / (a * b)), "the difference"),
+    ("whole_bill.1", lambda p, b, a: p // b - p // a, "find no machine"),
+    ("whole_bill.1", lambda p, b, a: math.ceil(p / a), "How many fewer"),
+    ("whole_bill.1", lambda p, b, a: math.ceil(p / (a - b)), "not rates"),
+    ("whole_bill.2", lambda f, e, n, k: k, "the fixed part stayed"),
+    ("whole_bill.2", lambda f, e, n, k: k * (f + e) / (k * f + e), "a lone request"),
+    ("whole_bill.2", lambda f, e, n, k: (k * f + n * e) / k / (f + n * e), "turn it over"),
+    ("whole_bill.2", lambda f, e, n, k: k * (f + n * e) / (f + k * n * e), "the fixed part; it"),
+    ("whole_bill.3", lambda t, m, f: t * f / m, "still paid"),
+    ("whole_bill.3", lambda t, m, f: t / m, "not free afterwards"),
+    ("whole_bill.3", lambda t, m, f: t / m / f, "not dearer"),
+    ("whole_bill.3", lambda t, m, f: t / (m * f - m), "saves the rest"),
+    ("whole_bill.3", lambda t, m, f: m * (1 - 1 / f) / t, "turn it over"),
 ]
 
 
@@ -751,3 +792,40 @@ def test_folded_solution_shows_the_code_that_is_tested(name):
     assert text.startswith("<details>\n<summary>Solution</summary>\n\n")
     assert text.endswith("\n\n</details>")
     assert "Why:" not in question(name)
+
+
+DRAWN = ["clipping.1", "compute.1", "quantization.1", "regularization.1", "serving.3"]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_wrong_curve_is_drawn_beside_the_expected_one(name):
+    exercise, solution = exercises._find(name), load_solution(name).answer
+    axes = exercise.drawn(lambda *arguments: 2 * solution(*arguments), solution)
+    expected, yours = (line.get_ydata() for line in axes.get_lines())
+    assert len(set(expected)) > 3
+    np.testing.assert_allclose(yours, 2 * np.asarray(expected))
+    assert {text.get_text() for text in axes.texts} == {"expected", "yours"}
+    assert axes.get_xlabel() == exercise.signature.partition("(")[2].split(",")[0]
+    plt.close(axes.figure)
+
+
+def test_nothing_is_drawn_of_what_is_no_curve_or_no_answer():
+    exercise, solution = exercises._find("clipping.1"), load_solution("clipping.1").answer
+    for answer in (None, "text", lambda t, d: ..., lambda t, d: 1 / 0, lambda t, d: float("nan")):
+        assert exercise.drawn(answer, solution) is None
+    assert exercises._find("bill.1").drawn(lambda n: n, load_solution("bill.1").answer) is None
+
+
+def test_a_picture_is_shown_in_a_notebook_and_of_wrong_answers_alone(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    wrong, right = (lambda t, d: 1.0), load_solution("clipping.1").answer
+    assert check("clipping.1", wrong) is False
+    assert not shown  # outside of a notebook
+    monkeypatch.setattr(exercises, "_in_notebook", lambda: True)
+    check("clipping.1", ...)
+    check("clipping.1", right)
+    assert not shown
+    assert check("clipping.1", wrong) is False
+    assert len(shown) == 1
+    plt.close("all")

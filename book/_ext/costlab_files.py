@@ -1,16 +1,19 @@
-"""Files to take away, written beside the pages: the notebooks, the catalog, and `llms.txt`."""
+"""Files to take away, beside the pages: the notebooks, the catalog, the ledger, `llms.txt`."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
+import costlab_ledger
 import costlab_reference as reference
 from sphinx.application import Sphinx
 
 NOTEBOOKS, CATALOG, LLMS = "costlab-notebooks.zip", "catalog.json", "llms.txt"
+LEDGER = "ledger.json"
 LICENSES = ("LICENSE", "LICENSE-text")
 TABLES = ("accelerators", "machines", "memory_peaks", "models", "prices", "published_runs",
           "quality_results", "serving_ledgers", "serving_results", "training_results",
@@ -70,6 +73,7 @@ def llms_txt(root: Path, base: str) -> str:
     parts += ["", "## Files", ""]
     parts.append(f"- [All notebooks]({base}{NOTEBOOKS}): the chapters with their outputs, zipped")
     parts.append(f"- [Catalog]({base}{CATALOG}): chips, prices, models, published results as JSON")
+    parts.append(f"- [Ledger]({base}{LEDGER}): all combinations of serving steps as JSON")
     return "\n".join(parts) + "\n"
 
 
@@ -80,6 +84,7 @@ def write_files(app: Sphinx, error: Exception | None) -> None:
     root, out = Path(app.srcdir), Path(app.outdir)
     pack(root, out / NOTEBOOKS)
     (out / CATALOG).write_text(catalog_json(), encoding="utf-8")
+    shutil.copyfile(root / costlab_ledger.LEDGER, out / LEDGER)
     (out / LLMS).write_text(llms_txt(root, app.config.html_baseurl), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Pages that are written at build time from what is committed: claims, reference, status, paths.
+"""Pages written at build time from what is committed: claims, reference, status, ledger, paths.
 
 A page of `book/` holds a comment such as ``<!-- generate: claims -->``; when Sphinx reads the page,
 the comment becomes markdown. A link to a notebook that is not in `_toc.yml` becomes plain words,
@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from costlab_ledger import ledger_page
 
 HOLDS = re.compile(r"claim holds \((exact|measured|recorded)\): (.*)")
 FIGURES = re.compile(r"(?:\[measured\]|  ?) ?(\S+ (?:<|<=|>|>=|==) \S+(?: \(noise \S+\))?)$")
@@ -174,10 +176,10 @@ def taught(root: Path, node: ast.AST) -> str:
 
 
 def status_page(root: Path, _: str = "") -> str:
-    """Recorded runs with their cost, and the versions that the outputs were made with."""
+    """Recorded runs with their cost, how long chapters run, versions the outputs were made with."""
     from costlab import catalog
 
-    parts = ["| recorded run | date | machine | minutes | dollars |", "|---|---|---|--:|--:|"]
+    parts = ["| recorded run | date | minutes | dollars | machine |", "|---|---|--:|--:|---|"]
     total = 0.0
     for path in sorted((root / "costlab" / "results").glob("*.json")):
         origin = json.loads(path.read_text(encoding="utf-8")).get("origin")
@@ -185,20 +187,27 @@ def status_page(root: Path, _: str = "") -> str:
             continue
         dollars = origin["seconds"] / 3600 * catalog.reference_price(2)
         total += dollars
-        machine = origin["machine"].split(";")[0]
-        parts.append(f"| {path.stem.replace('_', ' ')} | {origin['recorded']} | {machine} | "
-                     f"{origin['seconds'] / 60:.1f} | {dollars:.3f} |")  # fmt: skip
-    parts += [
-        f"| **all of them** | | | | **{total:.2f}** |",
-        "",
-        "| package | version |",
-        "|---|---|",
-    ]
+        parts.append(f"| {path.stem.replace('_', ' ')} | {origin['recorded']} | "
+                     f"{origin['seconds'] / 60:.1f} | {dollars:.3f} | "
+                     f"{origin['machine'].split(';')[0]} |")  # fmt: skip
+    parts += [f"| **all of them** | | | **{total:.2f}** | |", "", *_chapter_times(root)]
+    parts += ["| package | version |", "|---|---|"]
     pins = (root / "requirements.txt").read_text(encoding="utf-8")
     for name in ("torch", "numpy", "torchao", "transformers", "safetensors", "jupyter-book"):
         if found := re.search(rf"^{name}==([\w.+]+)", pins, re.M):
             parts.append(f"| {name} | {found[1]} |")
     return "\n".join(parts)
+
+
+def _chapter_times(root: Path) -> list[str]:
+    """A table of the seconds that `experiments/chapters.py` recorded, if it did."""
+    path = root / "costlab" / "results" / "chapters.json"
+    if not path.is_file():
+        return []
+    seconds = json.loads(path.read_text(encoding="utf-8"))["chapters"]
+    rows = [f"| [{title(root, name)}](../notebooks/{name}.ipynb) | {seconds[name]:.0f} |"
+            for name in chapters(root) if name in seconds]  # fmt: skip
+    return ["| chapter, from top to bottom | seconds |", "|---|--:|", *rows, ""]
 
 
 def minutes(root: Path, name: str) -> int:
@@ -220,7 +229,8 @@ def path_list(root: Path, names: str) -> str:
     return "\n".join([*rows, "", f"Together {whole} of reading."])
 
 
-PAGES = {"claims": claims_page, "api": api_page, "status": status_page, "path": path_list}
+PAGES = {"claims": claims_page, "api": api_page, "status": status_page, "path": path_list,
+         "ledger": ledger_page}  # fmt: skip
 
 
 def write_out(text: str, root: Path) -> str:

@@ -94,7 +94,7 @@ def split(
 
 def _fullest(rehearse, tpot: float, most: int):
     """The rehearsal with the most places whose tokens take `tpot` at most; else that with one."""
-    best, low, high = rehearse(1), 1, most
+    best, low, high = None, 1, most
     while low < high:
         middle = (low + high + 1) // 2
         tried = rehearse(middle)
@@ -102,4 +102,4 @@ def _fullest(rehearse, tpot: float, most: int):
             best, low = tried, middle
         else:
             high = middle - 1
-    return best
+    return best or rehearse(1)
