@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     measure = commands.add_parser("measure", help="the bill of a model")
     measure.add_argument(
-        "path", nargs="?", help="weights saved by the trainer (the book's, if none)"
+        "path",
+        nargs="?",
+        help="weights saved by the trainer, or a folder of transformers (the book's, if none)",
     )
     measure.add_argument("--batch", type=int, default=1, help="sequences at a time (1)")
     measure.add_argument("--prompt", type=int, default=128, help="tokens read first (128)")
@@ -87,9 +89,13 @@ def _report(args: argparse.Namespace, rest: list[str]) -> int:
 
 def _measure(args: argparse.Namespace, rest: list[str]) -> int:
     import costlab
+    from costlab.report.measured import load
 
+    folder = args.path is not None and os.path.isdir(args.path)
+    model, batches = load(args.path)[:2] if folder else (costlab.load_model(args.path), None)
     bill = costlab.measure(
-        costlab.load_model(args.path),
+        model,
+        batches,
         batch=args.batch,
         prompt=args.prompt,
         generate=args.generate,

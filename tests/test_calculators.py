@@ -13,7 +13,7 @@ import test_browser as driving
 from calculator_cases import CASES, cases
 from test_browser import browser  # noqa: F401  a fixture
 
-from costlab import estimate, levers
+from costlab import estimate, levers, workload
 
 pytestmark = pytest.mark.browser
 
@@ -326,6 +326,7 @@ def test_a_bad_log_gets_a_sentence(browser, visit, text, words):  # noqa: F811
         ("TIMESTAMP;ContextTokens;GeneratedTokens", "2023-11-16 18:17:03;900;30"),
         ("Timestamp\tModel\tRequest tokens\tResponse tokens", "5\tgpt\t900\t30"),
         ('"prompt_tokens","completion_tokens"', '"900","30"'),
+        ("ChargePeriodStart,x_InputTokens,x_OutputTokens", "2026-11-02T09:00:00Z,900,30"),
     ],
 )
 def test_logs_of_several_services_are_understood(browser, visit, head, row):  # noqa: F811
@@ -334,6 +335,17 @@ def test_logs_of_several_services_are_understood(browser, visit, head, row):  # 
     assert not found["fault"]
     assert browser.run("document.getElementById('bill-prompt').value") == "900"
     assert browser.run("document.getElementById('bill-generate').value") == "30"
+
+
+def test_the_page_counts_a_log_as_the_package_does(browser, visit, tmp_path):  # noqa: F811
+    rows = [f"{i * 700},{100 + i},{9 + i % 5},{i * 7}" for i in range(50)]
+    text = "\n".join(["timestamp,prompt_tokens,output_tokens,cached_tokens", *rows])
+    (tmp_path / "log.csv").write_text(text)
+    want = workload.read_log(tmp_path / "log.csv")
+    visit("bill")
+    found = json.loads(browser.run(f"JSON.stringify(costlab.readLog({json.dumps(text)}))"))
+    assert len(found) == 7
+    assert found == {name: pytest.approx(getattr(want, name)) for name in found}
 
 
 # --- for everyone

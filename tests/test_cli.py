@@ -14,7 +14,7 @@ from costlab import Bill, cli
 from costlab.bill import memory
 from costlab.lm import corpus
 from costlab.lm.model import Config, LanguageModel
-from costlab.lm.pretrained import load_model, save_model
+from costlab.lm.pretrained import export, load_model, save_model
 
 SHAPE = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8, "ffn": 48}
 PLAN = "--steps 3 --batch-size 2 --context 32 --decay 1 --warmup 1 --model-context 64 --device cpu"
@@ -49,6 +49,15 @@ def test_measure_prints_a_receipt(weights, quick, capsys):
     assert "THE COST LAB" in out
     assert "batch 2, prompt 8, generate 4, with cache" in out
     assert re.search(r"^\[measured\] PER MILLION WRITTEN", out, re.M)
+
+
+def test_measure_takes_a_folder_of_transformers(tmp_path, quick, capsys):
+    exported = export(LanguageModel(Config(**SHAPE, context=64)), tmp_path / "mine")
+    argv = ["measure", str(exported), "--prompt", "8", "--generate", "4", "--json"]
+    assert cli.main(argv) == 0
+    bill = Bill.from_json(capsys.readouterr().out)
+    assert bill.name == "LlamaForCausalLM"
+    assert bill.bits_per_byte == pytest.approx(8, abs=0.5)
 
 
 def test_catalog_lists_its_tables_and_their_rows(capsys):

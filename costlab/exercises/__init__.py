@@ -11,6 +11,7 @@ the question, the worked answer and the reason. Pages: every "Exercises" section
 import difflib
 import importlib
 import pkgutil
+import sys
 
 from costlab.exercises import solutions
 from costlab.exercises.checking import Exercise, load_solution
@@ -32,6 +33,8 @@ def names() -> list[str]:
 def check(name: str, answer: object) -> bool:
     """Say in words whether `answer` solves the exercise, and return True if it does.
 
+    In a notebook, a wrong answer that is a curve is also drawn, beside what was expected.
+
     Args:
         name: the exercise, such as `"bill.1"`.
         answer: what the exercise asks for, usually a function of yours: pass it without calling it.
@@ -48,6 +51,10 @@ def check(name: str, answer: object) -> bool:
     exercise = _find(name)
     fault = exercise.fault(answer, load_solution(name).answer)
     print(f"{name}: {fault}" if fault else f"{name}: right. {exercise.praise}")
+    if fault and _in_notebook() and exercise.drawn(answer, load_solution(name).answer):
+        import matplotlib.pyplot as plt
+
+        plt.show()
     return fault is None
 
 
@@ -70,6 +77,11 @@ def hint(name: str, step: int = 1) -> None:
         print(f"{name}: there are only {len(hints)} hints; the folded solution says the rest.")
     else:
         print(f"{name}, hint {step} of {len(hints)}: {hints[step - 1]}")
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
 
 
 def _find(name: str) -> Exercise:

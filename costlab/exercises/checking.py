@@ -11,6 +11,21 @@ NOT_YET = "not answered yet. Replace the `...` with your answer and run the cell
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Where a wrong answer is drawn beside the right one: at `points` of the first argument.
+
+    Attributes:
+        points: of the first argument.
+        others: the other arguments, the same at all points.
+        log: the logarithmic axes, as for `figures.lines`.
+    """
+
+    points: list[float]
+    others: tuple = ()
+    log: str = ""
+
+
+@dataclass(frozen=True)
 class Exercise:
     """A function the reader writes, the inputs it is tried on, and the mistakes we know.
 
@@ -21,6 +36,7 @@ class Exercise:
         hints: from a nudge to nearly the answer.
         praise: what the right answer shows, in one sentence.
         tolerance: largest relative difference that still counts as right.
+        curve: where a picture helps, what it shows of a wrong answer.
     """
 
     signature: str
@@ -29,6 +45,7 @@ class Exercise:
     hints: list[str]
     praise: str
     tolerance: float = 1e-6
+    curve: Curve | None = None
 
     def fault(self, answer: object, solution: Callable) -> str | None:
         """Say what is wrong with `answer`, or None. Never raises, never runs text."""
@@ -46,6 +63,25 @@ class Exercise:
                 return fault
             results.append(result)
         return self._compare(results, solution)
+
+    def drawn(self, answer: object, solution: Callable) -> object | None:
+        """The axes with `answer` and what was expected; None where there is nothing to draw."""
+        if self.curve is None or not callable(answer):
+            return None
+        trials = [(point, *self.curve.others) for point in self.curve.points]
+        found = [_try(answer, arguments, self.signature) for arguments in trials]
+        if any(fault for _, fault in found):
+            return None
+        from costlab import figures
+
+        expected = [solution(*arguments) for arguments in trials]
+        name, _, arguments = self.signature.partition("(")
+        return figures.lines(
+            {"expected": (self.curve.points, expected),
+             "yours": (self.curve.points, [value for value, _ in found])},
+            title="Yours, and what was expected", xlabel=arguments.strip(")").split(",")[0],
+            ylabel=name, log=self.curve.log,
+        )  # fmt: skip
 
     def _compare(self, results: list[float], solution: Callable) -> str | None:
         if self._agree(results, solution):

@@ -3,10 +3,11 @@
 import math
 from statistics import NormalDist
 
-from costlab.exercises.checking import Exercise
+from costlab.exercises.checking import Curve, Exercise
 
 SHARE_OF_ZEROS = Exercise(
     signature="share_of_zeros(threshold, deviation)",
+    curve=Curve([i / 200 for i in range(41)], (0.05,)),
     cases=[(0.03, 0.05), (0.1, 0.05), (0, 1), (0.02, 0.02), (3, 0.5)],
     mistakes=[
         (

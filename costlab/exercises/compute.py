@@ -1,9 +1,10 @@
 """Checkers and hints of the exercises of notebook 02, compute."""
 
-from costlab.exercises.checking import Exercise
+from costlab.exercises.checking import Curve, Exercise
 
 ATTAINABLE = Exercise(
     signature="attainable(intensity, peak, bandwidth)",
+    curve=Curve([2.0**i for i in range(-2, 9)], (100e9, 10e9), log="xy"),
     cases=[
         (1.0, 100e9, 20e9), (50.0, 100e9, 20e9), (5.0, 100e9, 20e9), (0.5, 989e12, 3350e9),
         (1000.0, 989e12, 3350e9),

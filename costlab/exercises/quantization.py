@@ -2,7 +2,7 @@
 
 import math
 
-from costlab.exercises.checking import Exercise
+from costlab.exercises.checking import Curve, Exercise
 
 
 def _on_grid(weight: float, scale: float, low: float, high: float) -> float:
@@ -11,6 +11,7 @@ def _on_grid(weight: float, scale: float, low: float, high: float) -> float:
 
 DEQUANTIZED = Exercise(
     signature="dequantized(weight, largest, bits)",
+    curve=Curve([i / 100 for i in range(-120, 121)], (1.0, 3)),
     cases=[(0.31, 1, 4), (-1, 1, 4), (1, 1, 4), (0.02, 0.5, 8), (-0.4, 0.75, 2), (0, 1, 3)],
     mistakes=[
         (

@@ -2,7 +2,7 @@
 
 import math
 
-from costlab.exercises.checking import Exercise
+from costlab.exercises.checking import Curve, Exercise
 
 
 class _Numbers(list):
@@ -18,6 +18,7 @@ def _soft(value: float, amount: float) -> float:
 
 PROXIMAL_STEP = Exercise(
     signature="proximal_step(weight, slope, strength, lr)",
+    curve=Curve([i / 20 for i in range(-40, 41)], (0.0, 1.0, 0.5)),
     cases=[
         (1.0, 2.0, 0.5, 0.25),
         (-1.0, 1.0, 2.0, 0.125),

@@ -1,6 +1,6 @@
 """Checkers and hints of the exercises of notebook 17, serving."""
 
-from costlab.exercises.checking import Exercise
+from costlab.exercises.checking import Curve, Exercise
 
 CACHE_BYTES = Exercise(
     signature="cache_bytes(layers, kv_heads, head_dim, bytes_per_number, tokens)",
@@ -39,6 +39,7 @@ BREAK_EVEN = Exercise(
 
 TOKENS_PER_CHECK = Exercise(
     signature="tokens_per_check(acceptance, lookahead)",
+    curve=Curve([i / 20 for i in range(21)], (4,)),
     cases=[(0.5, 1), (0.8, 4), (0, 3), (1, 5), (0.3, 8)],
     mistakes=[
         (

@@ -20,8 +20,8 @@ POSITIONS, WINDOWS = 256, 8  # of what is scored
 STARTS = 15  # seconds to start the process that measures peak memory
 
 
-def load(source: object) -> tuple[nn.Module, list[Tensor] | None, str]:
-    """A model in float32, the tokens to score it on (None: the book's own), and what these are.
+def load(source: object) -> tuple[nn.Module, list[Tensor], str]:
+    """A model in float32, the tokens to score it on, and what these are.
 
     Raises ValueError or TypeError with one sentence for what is no such model.
     """
@@ -30,7 +30,8 @@ def load(source: object) -> tuple[nn.Module, list[Tensor] | None, str]:
         return source, *_text(source, None)
     path = Path(source)
     if source == "book" or path.suffix == ".safetensors":
-        return load_model(None if source == "book" else path), None, "validation text"
+        model = load_model(None if source == "book" else path)
+        return model, *_text(model, None)
     if not path.is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
         raise ValueError(
             f"source must be a log, a folder of transformers, owner/name or 'book', got {source!r}"
@@ -48,11 +49,11 @@ def load(source: object) -> tuple[nn.Module, list[Tensor] | None, str]:
     return model, *_text(model, str(source))
 
 
-def _text(model: nn.Module, folder: str | None) -> tuple[list[Tensor] | None, str]:
+def _text(model: nn.Module, folder: str | None) -> tuple[list[Tensor], str]:
     """Validation text as this model reads it, or random tokens where it has no tokenizer."""
-    if vocabulary_of(model) == 256:
-        return None, "validation text"
     width, dice = min(POSITIONS, context_of(model)), torch.Generator().manual_seed(0)
+    if vocabulary_of(model) == 256:
+        return corpus.validation_batches(context=width, batch=4, limit=8192), "validation text"
     drawn = torch.randint(vocabulary_of(model), (WINDOWS, width), generator=dice)
     if folder is None:
         return [drawn], "random tokens"
@@ -71,7 +72,7 @@ def _text(model: nn.Module, folder: str | None) -> tuple[list[Tensor] | None, st
 def measured(
     model: nn.Module,
     name: str,
-    batches: list[Tensor] | None,
+    batches: list[Tensor],
     service: Service,
     tell: Callable[[str], None],
 ) -> Ledger:
