@@ -148,9 +148,25 @@ def test_the_reference_holds_what_readers_type():
 
 
 def test_the_status_sums_its_runs():
-    rows = re.findall(r"\| ([\d.]+) \| ([\d.]+) \|$", reference.status_page(ROOT), re.M)
+    rows = re.findall(
+        r"^\| \w[^|]*\| [\d-]+ \| ([\d.]+) \| ([\d.]+) \|", reference.status_page(ROOT), re.M
+    )
+    assert len(rows) >= 10
     total = float(re.search(r"\*\*([\d.]+)\*\*", reference.status_page(ROOT))[1])
     assert total == pytest.approx(sum(float(dollars) for _, dollars in rows), abs=0.02)
+
+
+def test_the_status_says_how_long_chapters_run(tmp_path):
+    (tmp_path / "_toc.yml").write_text("file: notebooks/01_the_bill")
+    (tmp_path / "notebooks").mkdir()
+    notebook = {"cells": [{"source": ["# The bill\n", "text"]}]}
+    (tmp_path / "notebooks" / "01_the_bill.ipynb").write_text(json.dumps(notebook))
+    assert reference._chapter_times(tmp_path) == []
+    (tmp_path / "costlab" / "results").mkdir(parents=True)
+    record = {"chapters": {"01_the_bill": 34.56, "99_gone": 1.0}}
+    (tmp_path / "costlab" / "results" / "chapters.json").write_text(json.dumps(record))
+    *_, row, end = reference._chapter_times(tmp_path)
+    assert (row, end) == ("| [The bill](../notebooks/01_the_bill.ipynb) | 35 |", "")
 
 
 def test_a_chapter_to_come_is_named_and_not_linked():
