@@ -14,16 +14,9 @@ BIASES = ("none", "qkv", "attention", "all")
 NORMS = ("rms", "layer")
 QK_NORMS = ("none", "head", "full")
 _ZERO_ALLOWED = (
-    "shared_experts",
-    "dense_layers",
-    "positions",
-    "q_rank",
-    "kv_rank",
-    "rope_dim",
-    "window",
-    "window_layers",
-    "norms",
-)
+    "shared_experts", "dense_layers", "positions", "q_rank", "kv_rank", "rope_dim", "window",
+    "window_layers", "norms",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
