@@ -1,8 +1,12 @@
 """The trainer on several processes: the weights of one, from any number, after any interruption."""
 
+import json
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -11,8 +15,9 @@ from torch import nn
 
 from costlab.lm.model import LanguageModel
 from costlab.lm.pretrained import load_model
-from costlab.lm.trainer import main, parser, train
+from costlab.lm.trainer import main, train
 from costlab.parallel import launch, sharded_state
+from costlab.parallel import train as train_module
 from costlab.parallel.gradient import shard_gradients
 
 sys.path.insert(0, str(Path(__file__).parent))  # started processes inherit it
@@ -107,11 +112,33 @@ def test_the_job_for_slurm_is_a_command_of_this_trainer():
     [command] = [
         line for line in text.splitlines() if "costlab.lm.trainer" in line and "srun" in line
     ]
-    args = parser().parse_args(command.split("costlab.lm.trainer")[1].split("'")[0].split())
-    assert args.parallel == "data+tensor"
-    assert args.layout == "2x8"
+    words = command.split("costlab.lm.trainer")[1].split("'")[0]
+    assert "--parallel data+tensor --layout 2x8" in " ".join(words.split())
+    assert starts(words, 16)
     assert "#SBATCH --nodes=2" in text
     assert "#SBATCH --gpus-per-node=8" in text
+
+
+def test_the_commands_of_the_chapter_can_be_run():
+    """Each as it stands there, up to the start of its processes."""
+    cells = json.loads((ROOT / "notebooks" / "08_model_parallel.ipynb").read_text())["cells"]
+    text = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    commands = [c for c in text.replace("\\\n", " ").splitlines() if "-m costlab.lm.trainer" in c]
+    assert len(commands) == 2
+    for command in commands:
+        torchrun, words = command.split("-m costlab.lm.trainer")
+        numbers = [int(n) for n in re.findall(r"--n(?:nodes|proc-per-node) (\d+)", torchrun)]
+        assert starts(words, math.prod(numbers) if numbers else None)
+
+
+def starts(words, world=None):
+    """Whether the trainer's command comes to its start, under a torchrun of `world` processes."""
+    told = {"RANK": "0", "WORLD_SIZE": str(world)} if world else {}
+    with (
+        mock.patch.dict("os.environ", told),
+        mock.patch.object(train_module, "launch") as launched,
+    ):
+        return main(words.split()) == 0 and launched.called
 
 
 @pytest.mark.soak

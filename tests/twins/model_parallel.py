@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from costlab import catalog, estimate, results
-from costlab.bill.counting import bytes_in_memory
 from costlab.lm.model import MLP, Config, LanguageModel
+from costlab.lm.trainer import bits_per_byte
 from costlab.parallel import lessons_model as lessons
 from costlab.parallel.counting import Traffic, count_collectives
 from costlab.parallel.experts import Experts, experts_read, parameter_counts
-from costlab.parallel.schedules import actions, before, bubble, most_held, simulate
+from costlab.parallel.schedules import actions, before, bubble, most_held, replay, simulate
 from costlab.parallel.schemes import schemes
 from costlab.parallel.stages import cut, slowest, unit_costs
 from costlab.parallel.tensor import GATHERED, tensor_parallel
@@ -180,8 +180,17 @@ def layouts_with_one_device_too_many() -> int:
     return sum(s.devices % ((s.tensor + 1) * s.pipeline * s.context) for s in rows)
 
 
-def half_the_bytes() -> float:
-    return bytes_in_memory(small().half()) / bytes_in_memory(small().float())
+def halves_put_together_in_the_wrong_order() -> float:
+    """Bits per byte that a swap of the halves of one matrix costs."""
+    whole, swapped = small(), small()
+    gate = swapped.model.layers[0].mlp.gate_proj.weight
+    gate.data = torch.cat(gate.data.chunk(2)[::-1])
+    return abs(bits_per_byte(whole, [windows()]) - bits_per_byte(swapped, [windows()]))
+
+
+def between_passes_of_stages_that_send_at_no_cost() -> float:
+    spans = simulate(actions("gpipe", 2, 8), [1, 2], [3, 2])
+    return bubble(spans) - bubble(replay(spans))
 
 
 BLOCK = 8 * 4 * 32 * 64  # bytes between the blocks of the small model
@@ -199,6 +208,8 @@ TWINS = {
         lambda: traffic("torch's").count["all_reduce"] / SMALL.layers,
     "Cut by parameters, the costliest stage computes a sixth more, at least":
         cut_by_operations_twice,
+    "Alone on a core, the cut by operations is within five percent of the best":
+        lambda: results.read("stage_cuts")["over_best"]["parameters"],  # cut by something else
     "By the clock, the cut by operations is never far from the best":
         lambda: slowest([7, 1, 1, 1], wide_costs()) / slowest(cut(wide_costs(), 4), wide_costs()),
     "Both schedules idle for exactly (p - 1) / (m + p - 1) of a step":
@@ -210,6 +221,8 @@ TWINS = {
         lambda: 4 + 3 * BLOCK,  # every one of four micro-batches with the whole batch
     "On the clock, no stage began before what it waits for had ended":
         starts_of_stages_that_do_not_wait,
+    "Some of the bubble lies between passes, where nothing is computed":
+        between_passes_of_stages_that_send_at_no_cost,
     "At the first stage GPipe keeps more than twice what 1F1B keeps": memory_of_gpipe_twice,
     "Stages that sleep idle for what the formula says, within a twentieth":
         lambda: bubble_off([1, 1, 1, 4], 32),
@@ -220,8 +233,8 @@ TWINS = {
         bits_after_a_hundred_steps_and_after_four_hundred,
     "For tokens that choose at random the formula is right to two percent":
         tokens_that_all_choose_the_same,
-    "Alone, a token reads a quarter of the experts; sixteen read nearly all":
-        lambda: experts_read(64, 2, 16) / 64,
+    "Sixteen tokens read nearly all experts by the trained router, too":
+        lambda: len(torch.tensor([[0, 1]] * 16).unique()) / 8,  # all choose the same
     "Experts on two processes give what the layer gives": experts_without_their_weights,
     "Tensor parallel sends 4 L times what a pipeline sends": pipeline_that_sends_one_way_alone,
     "No published layout here cuts matrices over more than eight GPUs":
@@ -230,5 +243,6 @@ TWINS = {
     "The check sees that nobody added up the gradients": lambda: 0.0,
     "One micro-batch less would idle for longer":
         lambda: 7 / (math.ceil(7 * 0.95 / 0.05) + 1 + 7),
-    "Served, the model has as many bytes as before": half_the_bytes,
+    "Served, what two processes trained scores as what one would have trained":
+        halves_put_together_in_the_wrong_order,
 }  # fmt: skip
