@@ -57,7 +57,7 @@ check-book: $(INSTALLED)
 	@$(STAGE) book $(PY) tools/book.py --force
 
 browser: book
-	@$(STAGE) --show browser $(PY) -m pytest -m browser $(call REPORT,browser)
+	@$(STAGE) --show browser $(PY) -m pytest -n 2 --dist loadfile -m browser $(call REPORT,browser)
 
 notebooks: $(INSTALLED) ## execute the notebooks and save their outputs; REPO=https://github.com/you/fork moves them
 ifdef REPO
@@ -71,9 +71,11 @@ experiments: $(INSTALLED) ## the longer runs behind costlab/results, one after t
 	  $(STAGE) --show "$$file" $(PY) "$$file" || exit 1; \
 	done
 
-soak: $(INSTALLED) ## the long tests: kills, audits, editions
-	@$(STAGE) --show "soak tests" env OMP_NUM_THREADS=1 $(PY) -m pytest -m soak --timeout 3600 $(call REPORT,soak)
-	@$(STAGE) --sum
+soak: $(INSTALLED) ## the long tests: timings alone, then kills, audits, editions
+	@failed=0; \
+	$(STAGE) --show benchmarks env OMP_NUM_THREADS=1 $(PY) -m pytest -m soak --timeout 3600 tests/benchmarks $(call REPORT,benchmarks) || failed=1; \
+	$(STAGE) --show "soak tests" env $(WORKERS) -m soak --timeout 3600 --ignore tests/benchmarks $(call REPORT,soak) || failed=1; \
+	$(STAGE) --sum && exit $$failed
 
 lab: $(INSTALLED) ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter-lab notebooks
