@@ -207,7 +207,7 @@ def _chapter_times(root: Path) -> list[str]:
     seconds = json.loads(path.read_text(encoding="utf-8"))["chapters"]
     rows = [f"| [{title(root, name)}](../notebooks/{name}.ipynb) | {seconds[name]:.0f} |"
             for name in chapters(root) if name in seconds]  # fmt: skip
-    return ["| chapter, from top to bottom | seconds |", "|---|--:|", *rows, ""]
+    return ["| chapter, from top to bottom, one for each core | seconds |", "|---|--:|", *rows, ""]
 
 
 def minutes(root: Path, name: str) -> int:
