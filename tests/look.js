@@ -2,7 +2,7 @@
 (async () => {
   await new Promise(done => document.readyState === "complete" ? done() : onload = done);
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
-  if (window.MathJax && MathJax.startup) await MathJax.startup.document.lazyTypesetAll();
+  if (window.MathJax && MathJax.startup) await MathJax.startup.document.lazyTypesetAll?.();
   for (const image of document.images) image.loading = "eager";
   for (const image of document.images) await image.decode().catch(() => 0);
   await new Promise(done => setTimeout(done, 150));
