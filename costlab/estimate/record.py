@@ -17,13 +17,12 @@ class Record:
 
 
 class Ranged(Record):
-    """One whose every predicted `x` (named in `RANGED`) has `x_low` and `x_high`."""
+    """One whose every predicted `x` (named in `RANGED`) has `x_low` and `x_high`.
+
+    Its class has `end(name, value, high)`: an end of the 80 % range that validation found.
+    """
 
     RANGED: tuple[str, ...] = ()
-
-    def end(self, name: str, value: float, high: bool) -> float:
-        """An end of the 80 % range of `name`, from the residuals of validation."""
-        raise NotImplementedError
 
     def __getattr__(self, name: str) -> float | None:
         base, _, end = name.rpartition("_")

@@ -19,26 +19,26 @@ def idle_chips_are_free() -> float:
     return max(d for n, d in rent.items() if n != "h100-sxm") / (rent["h100-sxm"] * busy / 2)
 
 
-def the_cheapest_seller() -> float:
-    """Beside the cheapest seller instead of the middle one, a chip is not cheaper."""
+def chips_and_sellers() -> tuple[list[float], list[float]]:
+    """Dollars of chips to rent and of sellers by the token, each from the cheapest on."""
     answer = advisor.recommend(
         "compute", "llama-3.1-8b", chips=("l4", "a100-80gb", "h100-sxm", "b200-sxm"),
         requests_per_s=50, **ASKED,
     )  # fmt: skip
-    rent = {o.name: o.dollars for o in answer.options}
-    chips = [d for n, d in rent.items() if "by the token" not in n]
-    return min(chips) / min(d for n, d in rent.items() if "by the token" in n)
+    options = sorted((o.dollars, "by the token" in o.name) for o in answer.options)
+    return [d for d, sold in options if not sold], [d for d, sold in options if sold]
+
+
+def the_cheapest_seller() -> float:
+    """Beside the cheapest seller instead of the middle one, a chip is not cheaper."""
+    chips, sellers = chips_and_sellers()
+    return chips[0] / sellers[0]
 
 
 def the_middle_seller() -> float:
     """The middle seller instead of the cheapest one asks more than a chip costs."""
-    answer = advisor.recommend(
-        "compute", "llama-3.1-8b", chips=("l4", "a100-80gb", "h100-sxm", "b200-sxm"),
-        requests_per_s=50, **ASKED,
-    )  # fmt: skip
-    rent = {o.name: o.dollars for o in answer.options}
-    sellers = sorted(d for n, d in rent.items() if "by the token" in n)
-    return sellers[len(sellers) // 2] / min(d for n, d in rent.items() if "by the token" not in n)
+    chips, sellers = chips_and_sellers()
+    return sellers[len(sellers) // 2] / chips[0]
 
 
 def sixteen_bits_beside_eight() -> float:
